@@ -1,0 +1,197 @@
+"""The nouns that travel the walk: what comes from Kafka, what a decoder makes of it, what is sent and answered.
+
+Hot types are tuples or slotted structs that the cyclic garbage collector does not track;
+one record must cost about a microsecond a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+Op = Literal["add", "remove"]
+Membership = tuple[str, str]
+"""(segment code, retail.red customer id)."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Slice(NamedTuple):
+    """Consecutive records of one partition, as columns of equal length, stamped with their assignment epoch.
+
+    `headers(i)` parses the headers of record i when asked: most topics never need them.
+    `origins[i]` is the edge's own handle of the record, from which a letter can be written; the core only carries it.
+    """
+
+    tp: TopicPartition
+    epoch: int
+    offsets: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    timestamps_ms: Sequence[int]
+    origins: Sequence[object]
+    headers: Callable[[int], Sequence[tuple[str, bytes | None]]]
+
+
+class Missing:
+    """The type of MISSING: the writer's schema (or the JSON object) has no such column."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+class Unavailable:
+    """The type of UNAVAILABLE: Debezium's placeholder for an unchanged TOAST value. Means *unchanged*, never a value."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "UNAVAILABLE"
+
+
+MISSING: Final = Missing()
+UNAVAILABLE: Final = Unavailable()
+
+Columns = tuple[Any, ...]
+"""Values of the mapped columns, in the order in which the decoder was given the columns.
+
+Each is what the wire holds (str, int, bool, float, None, bytes for Avro bytes, or a container), MISSING or UNAVAILABLE.
+"""
+
+
+class Change(msgspec.Struct, gc=False, frozen=True):
+    """A row change: one of Debezium's ops r, c, u, d (an unwrapped row is c, u, r by `__op`, else u; a rewritten delete is d).
+
+    key: the decoded key, column to value, in the writer's field order; None when the topic is keyless.
+    before/after: the mapped columns; None where the envelope holds null.
+    ts_ms: `source.ts_ms`, the database's commit time in ms since the epoch; 0 when unknown.
+    snapshot: whether the event is of a snapshot, incremental ones included (`source.snapshot` neither false nor absent).
+    position: the raw `source.sequence` of a streamed PostgreSQL event, such as `["123","456"]`; None otherwise.
+    """
+
+    op: str
+    key: dict[str, Any] | None
+    before: Columns | None
+    after: Columns | None
+    ts_ms: int
+    snapshot: bool
+    position: str | None
+
+
+class Tombstone(msgspec.Struct, gc=False, frozen=True):
+    """A null value: a Kafka null, the four bytes `null`, a null payload, or an Avro null. Deletes the row by its key.
+
+    key is None for the tombstone of a keyless table (ignored and counted).
+    """
+
+    key: dict[str, Any] | None
+
+
+class Truncate(msgspec.Struct, gc=False, frozen=True):
+    """TRUNCATE of the whole table. Never executed live."""
+
+    ts_ms: int
+
+
+class Skip(msgspec.Struct, gc=False, frozen=True):
+    """A record without meaning for rows (heartbeat, transaction, message, schema change, signal). Its offset still counts.
+
+    reason is a metric's label value: heartbeat, transaction, message, schema_change, signal, notification.
+    """
+
+    reason: str
+    ts_ms: int = 0
+
+
+class Unreadable(msgspec.Struct, gc=False, frozen=True):
+    """A record that alone cannot be read: it becomes a letter. reason is a short label value, detail one line for people."""
+
+    reason: str
+    detail: str
+
+
+class Halt(msgspec.Struct, gc=False, frozen=True):
+    """The topic cannot go on at this record: a mapped column is missing from its schema. The topic stops with an alarm."""
+
+    reason: str
+    detail: str
+
+
+Decoded = Change | Tombstone | Truncate | Skip | Unreadable | Halt
+
+
+class SchemaId(NamedTuple):
+    """A schema to fetch. kind says in which of the registry's spaces the id lives."""
+
+    kind: Literal["id", "guid", "global_id", "content_id"]
+    value: int | str
+
+
+class DecodedSlice(NamedTuple):
+    """What a decoder made of a slice: one item a record, up to the first whose schema is not known yet.
+
+    needs is that schema; the rest of the slice (from len(items)) is to be decoded again once it was fetched.
+    """
+
+    items: list[Decoded]
+    needs: SchemaId | None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request to the members route of one segment: what to send, nothing about how.
+
+    number identifies the call in its outcome. No member stands in it twice.
+    """
+
+    number: int
+    op: Op
+    segment: str
+    members: tuple[str, ...]
+
+
+class ItemError(msgspec.Struct, frozen=True):
+    """One entry of `errors[]` in an answer, read leniently: any of these may be absent.
+
+    code is the stringified `code`; index is `entityIndex`, entity_id is `entityId`.
+    """
+
+    code: str | None
+    index: int | None
+    entity_id: str | None
+    message: str
+
+
+OutcomeKind = Literal["answered", "refused", "unknown", "unsent"]
+"""How a call ended.
+
+answered: the server answered (any status, errors[] perhaps inside). refused: certainly not applied though no
+answer was read (connection refused, name not resolved, TLS failure). unknown: the request was or may have been sent and no answer was
+read (timeout, connection dropped): it may still land. unsent: the edge chose not to send (lease expired, stopping, no token).
+"""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a call ended, as the sender saw it; the sender decides nothing.
+
+    status: HTTP status, 0 unless answered. errors: of errors[]. retry_after_s: as stated by the answer, uncapped, None when absent.
+    code/message: of a hard error body, or of the failure. at_s: monotonic time when it ended. duration_s: of the last attempt.
+    """
+
+    call: Call
+    kind: OutcomeKind
+    status: int
+    errors: tuple[ItemError, ...]
+    retry_after_s: float | None
+    code: str
+    message: str
+    at_s: float
+    duration_s: float
