@@ -43,25 +43,29 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Sequence[
     tree = Tree()
     if path is not None:
         read_file(tree, path)
-    if not tree.problems:
-        read_environment(tree, environment, list(Settings.model_fields))
-        read_overrides(tree, overrides)
+    if tree.problems:
+        # what could not be read would only show up again as something that is missing
+        raise _error(tree.problems)
+    read_environment(tree, environment, list(Settings.model_fields))
+    read_overrides(tree, overrides)
     problems = list(tree.problems)
-    # a file that could not be read would make every required key another problem
-    if tree.data or not problems:
-        try:
-            settings = Settings.model_validate(tree.data)
-        except ValidationError as error:
-            problems += _lines(tree, error)
-        else:
-            if not problems:
-                return settings
-    if len(problems) > PROBLEMS_SHOWN_MAX:
-        problems[PROBLEMS_SHOWN_MAX:] = [f"… and {len(problems) - PROBLEMS_SHOWN_MAX} more problems"]
+    try:
+        settings = Settings.model_validate(tree.data)
+    except ValidationError as error:
+        problems += _lines(tree, error)
+    else:
+        if not problems:
+            return settings
     # the validation error quotes values, so it must not travel along
-    raise SettingsError(
+    raise _error(problems) from None
+
+
+def _error(problems: list[str]) -> SettingsError:
+    if len(problems) > PROBLEMS_SHOWN_MAX:
+        problems = [*problems[:PROBLEMS_SHOWN_MAX], f"… and {len(problems) - PROBLEMS_SHOWN_MAX} more problems"]
+    return SettingsError(
         "\n".join(problems), advice="`segstream settings` prints every setting with its meaning and default"
-    ) from None
+    )
 
 
 Location = tuple[int | str, ...]
