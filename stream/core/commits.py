@@ -1,0 +1,173 @@
+"""What becomes durable: row states and offsets, together, in one transaction at a time.
+
+What a transaction carries is kept until it is known to be committed; aborted, it goes into the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from stream.core.effects import Commit, Write
+from stream.core.limits import Limits
+from stream.core.model import TopicPartition
+from stream.core.rows import Part, Row, load, store_form
+from stream.core.rowstate import META_KEY, OffsetMetadata, encode
+
+FORGET_AT_ONCE_MAX: Final = 1_000
+
+
+class Commits:
+    """Rows at rest, the window of rows that are not durable, and the one commit in flight."""
+
+    def __init__(self, limits: Limits, tally: Counter[tuple[str, ...]]) -> None:
+        self._limits: Final = limits
+        self._tally: Final = tally
+        self._rest: list[Row] = []
+        self._forced: list[Row] = []
+        self._carry: dict[tuple[TopicPartition, bytes], bytes | None] = {}
+        self._number = 0
+        self._last_s = float("-inf")
+        self._relieved_s = float("-inf")
+        self.flying: Commit | None = None
+        self.window_records = 0
+        self.window_bytes = 0
+
+    # ---- the window ----------------------------------------------------------------------------------------------
+
+    def hold(self, row: Row) -> None:
+        """The row holds the offset of its first event that is not durable."""
+        row.part.ledger.hold(row)
+        self.window_records += 1
+        self.window_bytes += row.origin_bytes
+
+    def _release(self, row: Row) -> None:
+        row.origin = None
+        if row.first >= 0:
+            row.first = -1
+            self.window_records -= 1
+            self.window_bytes -= row.origin_bytes
+            row.origin_bytes = 0
+
+    def rest(self, row: Row) -> None:
+        """Nothing about this row is open any more: it goes into the next transaction as it is."""
+        self._rest.append(row)
+
+    def drop(self, parts: Iterable[Part]) -> None:
+        """These partitions are not ours any more: nothing of them is written or counted."""
+        gone = {part.tp for part in parts}
+        for part in parts:
+            for row in part.working.values():
+                self._release(row)
+                row.pins = 0
+        self._rest = [row for row in self._rest if row.part.tp not in gone]
+        self._forced = [row for row in self._forced if row.part.tp not in gone]
+        self._carry = {key: value for key, value in self._carry.items() if key[0] not in gone}
+
+    def relieve(self, parts: Iterable[Part], now_s: float) -> None:
+        """What stays stuck for longer than window_age_s is stored as it is, with its unknowns: it is issued again after a crash."""
+        if now_s - self._relieved_s < min(1.0, self._limits.window_age_s):
+            return
+        self._relieved_s = now_s
+        for part in parts:
+            for holder in part.ledger.holders(now_s - self._limits.window_age_s):
+                if isinstance(holder, Row) and not (holder.pending or "").startswith("refused"):
+                    self._forced.append(holder)
+
+    def forget(self, part: Part, wall_ms: int) -> None:
+        """Absent rows that nothing is owed about are forgotten after forget_after_s, with a tombstone."""
+        limit_ms = wall_ms - int(self._limits.forget_after_s * 1000)
+        for _ in range(FORGET_AT_ONCE_MAX):
+            if not part.absent or part.absent[0][0] > limit_ms:
+                return
+            at_ms, key = part.absent.popleft()
+            data = part.rows.get(key)
+            if data is None or key in part.working:
+                continue
+            row = load(part, key, data)
+            if row.says is None and not row.told and row.at_ms == at_ms:
+                if row.offset >= (part.written or (0, ""))[0]:
+                    part.absent.append((at_ms, key))
+                    return
+                del part.rows[key]
+                self._carry[part.tp, key] = None
+                self._tally["rows_forgotten", part.tp.topic] += 1
+
+    # ---- commits -------------------------------------------------------------------------------------------------
+
+    def due(self, parts: Iterable[Part], now_s: float) -> bool:
+        """Whether something is to be committed now; one commit is in flight at a time."""
+        if self.flying is not None or now_s - self._last_s < self._limits.commit_interval_s:
+            return False
+        if self._rest or self._carry or self._forced:
+            return True
+        return any(not part.acked or part.written is None or part.written != offset_of(part) for part in parts)
+
+    def next_s(self) -> float:
+        """When the next commit may happen."""
+        return self._last_s + self._limits.commit_interval_s
+
+    def build(self, parts: Iterable[Part], now_s: float, *, clean: frozenset[TopicPartition] = frozenset()) -> Commit:
+        """The next transaction. clean: partitions that are left with nothing queued, in flight or settling."""
+        self._last_s = now_s
+        rest, self._rest = self._rest, []
+        carry = self._carry
+        for row in rest:
+            row.listed = False
+            if row.pins == 0 and row.part.table.alive:
+                self._store(row)
+                row.part.working.pop(row.key, None)
+        for row in self._forced:
+            if row.first >= 0 and row.part.table.alive:
+                self._tally["rows_stored_stuck", row.part.tp.topic] += 1
+                self._store(row)
+        self._forced.clear()
+        writes = [Write(tp, key, value) for (tp, key), value in carry.items()]
+        offsets: dict[TopicPartition, tuple[int, str]] = {}
+        for part in parts:
+            if not part.acked and part.meta_record is not None:
+                writes.append(Write(part.tp, META_KEY, part.meta_record))
+            entry = offset_of(part, clean=part.tp in clean)
+            offsets[part.tp] = entry
+            part.written = entry
+        self._number += 1
+        self.flying = Commit(self._number, tuple(writes), offsets)
+        return self.flying
+
+    def _store(self, row: Row) -> None:
+        part = row.part
+        data = store_form(row)
+        part.rows[row.key] = data
+        self._carry[part.tp, row.key] = data
+        if row.says is None and not row.told:
+            part.absent.append((row.at_ms, row.key))
+        self._release(row)
+
+    def committed(self, number: int, parts: Callable[[TopicPartition], Part | None], *, ok: bool) -> None:
+        """The commit in flight is known to be committed, or known not to be."""
+        flying = self.flying
+        if flying is None or flying.number != number:
+            return
+        self.flying = None
+        for tp in flying.offsets:
+            part = parts(tp)
+            if part is None:
+                continue
+            if ok:
+                part.acked = True
+                part.meta_record = None
+            else:
+                part.written = None
+        if ok:
+            for write in flying.writes:
+                if self._carry.get((write.tp, write.key), b"") == write.value:
+                    self._carry.pop((write.tp, write.key), None)
+
+
+def offset_of(part: Part, *, clean: bool = False) -> tuple[int, str]:
+    """What is committed for a partition: the next offset, and the metadata that its next owner starts from."""
+    position = part.ledger.committable()
+    fold_to = part.fold_to if position < part.fold_to else 0
+    metadata = OffsetMetadata(clean=clean, position=part.mark, fold_to=fold_to, partitions=part.partitions)
+    return position, encode(metadata).decode()

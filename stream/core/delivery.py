@@ -1,0 +1,382 @@
+"""From what is owed to what is confirmed: lanes, calls in flight, waits, and what each outcome means.
+
+At most one operation of a membership is under way at once; a removal answered 202, and any attempt whose outcome is unknown, stay
+under way until they can no longer land.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final
+
+from stream.core.batch import MEMBER_BYTES, Lane, Lanes, Segment
+from stream.core.effects import Send
+from stream.core.limits import Limits
+from stream.core.model import Call, Op, Outcome
+from stream.core.rows import FLIGHT, HELD, IDLE, QUEUED, SETTLING, WAITING, Standing
+from stream.core.verdict import Verdict, VerdictPolicy, judge
+
+SEGMENT_MISSING: Final = "segment_missing"
+
+
+class Flight:
+    """A call in flight: the standings it carries, and how often each had been touched when it was made."""
+
+    __slots__ = ("call", "gens", "lane", "standings")
+
+    def __init__(self, call: Call, lane: Lane, standings: list[Standing], gens: list[int]) -> None:
+        self.call = call
+        self.lane = lane
+        self.standings = standings
+        self.gens = gens
+
+
+class Delivery:
+    """Everything between a row that owes something and retail.red's confirmed answer.
+
+    refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people.
+    delivered_ms collects the source time (ms) of each delivered row's event, negative for one of a snapshot.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        policy: VerdictPolicy,
+        tally: Counter[tuple[str, ...]],
+        alarm: Callable[[str, str], None],
+        refuse: Callable[[Standing, str, str], None],
+    ) -> None:
+        self._limits: Final = limits
+        self._policy: Final = policy
+        self._tally: Final = tally
+        self._alarm: Final = alarm
+        self._refuse: Final = refuse
+        self.lanes: Final = Lanes(limits)
+        self.flights: Final[dict[int, Flight]] = {}
+        self.delivered_ms: list[int] = []
+        self.blocked_until_s = float("-inf")
+        self.blocked_reason = ""
+        self.failures = 0
+        self._halves: deque[tuple[Lane, list[Standing]]] = deque()
+        self._settling: deque[tuple[float, Standing, int]] = deque()
+        self._waits: list[tuple[float, int, Standing]] = []
+        self._missing: dict[Segment, None] = {}
+        self._numbers = 0
+        self._now_s = 0.0
+
+    # ---- owed ----------------------------------------------------------------------------------------------------
+
+    def tick(self, now_s: float) -> None:
+        """The time of what follows."""
+        self._now_s = now_s
+
+    def enqueue(self, standing: Standing) -> None:
+        """Something about this membership is owed, and nothing about it is under way."""
+        table = standing.table
+        if not table.open:
+            standing.where = HELD
+            table.held.append(standing)
+            return
+        segment = self.lanes.segment(standing.membership[0])
+        if segment.missing_attempts and not segment.probing:
+            self._park(segment, standing)
+            return
+        standing.where = QUEUED
+        self.lanes.put(segment.lane(standing.op), standing, self._now_s)
+
+    def parked(self) -> int:
+        """Memberships whose segment does not exist at retail.red."""
+        return sum(len(segment.parked) for segment in self._missing)
+
+    def missing_segments(self) -> list[str]:
+        return [segment.code for segment in self._missing]
+
+    def _park(self, segment: Segment, standing: Standing) -> None:
+        segment.parked[standing.membership] = standing.table
+        standing.table.set_aside(standing, SEGMENT_MISSING)
+
+    def _probe(self, segment: Segment, most: int) -> None:
+        """Try a missing segment again with a few of its members."""
+        for membership in list(segment.parked)[:most]:
+            table = segment.parked.pop(membership)
+            if table.alive and membership in table.index:
+                table.reissue(membership)
+
+    def _wait(self, standing: Standing, until_s: float) -> None:
+        standing.where = WAITING
+        self._numbers += 1
+        heapq.heappush(self._waits, (until_s, self._numbers, standing))
+
+    # ---- sending -------------------------------------------------------------------------------------------------
+
+    def sends(self, now_s: float, *, behind: bool, pressed: bool, draining: bool) -> list[Send]:
+        """The calls to start now: halves of a split call first, then the due lanes, oldest first, while slots are free."""
+        self._now_s = now_s
+        self._wake(now_s)
+        sends: list[Send] = []
+        if now_s < self.blocked_until_s:
+            return sends
+        slots = self._limits.slots - len(self.flights)
+        while slots > 0 and self._halves:
+            lane, half = self._halves.popleft()
+            standings = [s for s in half if s.gen >= 0 and self._ready(s, lane, now_s)]
+            if standings:
+                sends.append(self._launch(lane, standings))
+                slots -= 1
+        if slots <= 0 or not self.lanes.open:
+            return sends
+        for lane in self.lanes.due(now_s, behind=behind, pressed=pressed or draining):
+            while slots > 0:
+                trigger = self._trigger(lane, now_s, pressed=pressed, draining=draining)
+                standings = self._take(lane, now_s)
+                if not standings:
+                    break
+                self._tally["flushes", trigger] += 1
+                sends.append(self._launch(lane, standings))
+                slots -= 1
+                if len(lane.queue) < self._limits.members_max:
+                    break
+            self.lanes.taken(lane, now_s, behind=behind and not pressed)
+            if slots <= 0:
+                break
+        return sends
+
+    def _trigger(self, lane: Lane, now_s: float, *, pressed: bool, draining: bool) -> str:
+        if len(lane.queue) >= self._limits.members_max:
+            return "size"
+        if draining:
+            return "drain"
+        if pressed:
+            return "window"
+        return "age" if now_s - lane.opened_s >= self._limits.linger_s else "idle"
+
+    def _take(self, lane: Lane, now_s: float) -> list[Standing]:
+        queue = lane.queue
+        members_max = self._limits.members_max
+        room_bytes = self._limits.body_bytes_max
+        standings: list[Standing] = []
+        while queue and len(standings) < members_max:
+            standing = queue.popleft()
+            if standing.where != QUEUED:
+                continue
+            room_bytes -= len(standing.membership[1]) + MEMBER_BYTES
+            if room_bytes < 0 and standings:
+                queue.appendleft(standing)
+                break
+            if self._ready(standing, lane, now_s):
+                standing.where = FLIGHT
+                standings.append(standing)
+        return standings
+
+    def _ready(self, standing: Standing, lane: Lane, now_s: float) -> bool:
+        """Whether this may be sent now in this lane; if not, it was put where it belongs."""
+        table = standing.table
+        if not table.open:
+            standing.where = HELD
+            table.held.append(standing)
+            return False
+        if standing.op != lane.op:
+            standing.where = QUEUED
+            self.lanes.put(lane.segment.lane(standing.op), standing, now_s)
+            return False
+        if standing.late_op is not None and standing.late_op != lane.op:
+            if now_s < standing.late_until_s:
+                self._wait(standing, standing.late_until_s)
+                return False
+            standing.late_op = None
+        return True
+
+    def _launch(self, lane: Lane, standings: list[Standing]) -> Send:
+        for standing in standings:
+            standing.where = FLIGHT
+        self._numbers += 1
+        call = Call(self._numbers, lane.op, lane.segment.code, tuple([s.membership[1] for s in standings]))
+        self.flights[call.number] = Flight(call, lane, standings, [s.gen for s in standings])
+        lane.segment.flights += 1
+        return Send(call)
+
+    # ---- answers -------------------------------------------------------------------------------------------------
+
+    def settle(self, outcome: Outcome, now_s: float, jitter: float) -> Verdict | None:
+        """What this outcome means, member by member. None when the call is not known any more. jitter: in [0, 1)."""
+        flight = self.flights.pop(outcome.call.number, None)
+        if flight is None:
+            return None
+        self._now_s = now_s
+        lane = flight.lane
+        # a call that was let go (its partitions went away) is judged for what it tells of the destination alone
+        attempt = max(lane.attempts, self.failures, max((s.attempts for s in flight.standings), default=0))
+        verdict = judge(outcome, self._policy, attempt, jitter)
+        if verdict.may_land_late:
+            self._remember_late(flight, now_s)
+        kind = verdict.kind
+        if kind == "done":
+            self._done(flight, verdict, now_s, jitter)
+        elif kind == "segment_missing":
+            self._segment_missing(flight, now_s)
+        elif kind == "split":
+            self._split(flight)
+        else:
+            self._again(flight, verdict, now_s)
+        lane.segment.flights -= 1
+        self.lanes.drop_idle(lane.segment)
+        return verdict
+
+    def _remember_late(self, flight: Flight, now_s: float) -> None:
+        until_s = now_s + self._limits.api_timeout_s + self._limits.settle_s
+        op = flight.call.op
+        for standing in flight.standings:
+            standing.late_op = op
+            standing.late_until_s = until_s
+            if standing.table.late_until_s < until_s:
+                standing.table.late_until_s = until_s
+
+    def _done(self, flight: Flight, verdict: Verdict, now_s: float, jitter: float) -> None:
+        lane, op = flight.lane, flight.call.op
+        lane.attempts = 0
+        self.failures = 0
+        segment = lane.segment
+        if segment.missing_attempts:
+            segment.missing_attempts = 0
+            segment.probing = False
+            self._missing.pop(segment, None)
+            for membership, table in segment.parked.items():
+                if table.alive:
+                    table.later[membership] = None
+            segment.parked.clear()
+        retry, refused = verdict.retry_members, verdict.refused_members
+        troubled = bool(retry or refused)
+        settles_later = verdict.settles_later
+        settle_at_s = now_s + self._limits.settle_s
+        delivered, settling = self.delivered_ms, self._settling
+        rows = 0
+        for standing, gen in zip(flight.standings, flight.gens, strict=True):
+            if standing.gen < 0:
+                continue
+            if troubled:
+                member = standing.membership[1]
+                if member in refused:
+                    self._put_refused(standing, gen, refused[member])
+                    continue
+                if member in retry:
+                    standing.attempts += 1
+                    self._tally["retries", retry[member]] += 1
+                    self._wait(standing, now_s + max(verdict.delay_s, self._policy.delay_s(standing.attempts, jitter)))
+                    continue
+            rows += 1
+            for row in standing.rows:
+                delivered.append(row.ts_ms)
+            if settles_later:
+                standing.where = SETTLING
+                settling.append((settle_at_s, standing, gen))
+            else:
+                self._confirmed(standing, gen, op)
+        self._tally["members_sent", op] += rows
+
+    def _put_refused(self, standing: Standing, gen: int, reason: str) -> None:
+        if standing.gen == gen:
+            self._tally["refused", reason] += 1
+            self._refuse(standing, reason, f"retail.red refused the member ({reason})")
+        else:
+            self._requeue(standing)
+
+    def _confirmed(self, standing: Standing, gen: int, op: Op) -> None:
+        if standing.gen != gen:
+            self._requeue(standing)
+            return
+        standing.table.confirm(standing, op)
+        standing.table.put_away(standing)
+
+    def _requeue(self, standing: Standing) -> None:
+        standing.where = IDLE
+        self.enqueue(standing)
+
+    def _segment_missing(self, flight: Flight, now_s: float) -> None:
+        segment = flight.lane.segment
+        if segment.missing_attempts == 0 or segment.probing:
+            segment.missing_attempts += 1
+            segment.probing = False
+            wait_s = min(
+                self._limits.missing_retry_cap_s, self._limits.missing_retry_s * 2.0 ** (segment.missing_attempts - 1)
+            )
+            segment.missing_until_s = now_s + wait_s
+            self._missing[segment] = None
+            if segment.missing_attempts == 1:
+                self._alarm(
+                    "segment_missing",
+                    f"segment {segment.code} does not exist at retail.red: its rows are pending; create it, they follow",
+                )
+        for standing in flight.standings:
+            if standing.gen >= 0:
+                self._park(segment, standing)
+        for lane in (segment.adds, segment.removes):
+            while lane.queue:
+                standing = lane.queue.popleft()
+                if standing.where == QUEUED:
+                    self._park(segment, standing)
+            self.lanes.open.pop(lane, None)
+
+    def _split(self, flight: Flight) -> None:
+        """The whole call was refused though perhaps one member is to blame: halve it until that one stands alone."""
+        self._tally["retries", "split"] += 1
+        standings = [s for s in flight.standings if s.gen >= 0]
+        middle = (len(standings) + 1) // 2
+        for half in (standings[:middle], standings[middle:]):
+            if half:
+                for standing in half:
+                    standing.where = WAITING
+                self._halves.append((flight.lane, half))
+
+    def _again(self, flight: Flight, verdict: Verdict, now_s: float) -> None:
+        lane = flight.lane
+        until_s = now_s + verdict.delay_s
+        if verdict.kind in ("throttled", "auth"):
+            if until_s > self.blocked_until_s:
+                self.blocked_until_s = until_s
+                self.blocked_reason = verdict.reason
+        elif verdict.kind == "retry":
+            lane.attempts += 1
+            lane.not_before_s = max(lane.not_before_s, until_s)
+        if verdict.kind != "unsent":
+            self.failures = min(self.failures + 1, 30)
+        self._tally["retries", verdict.reason] += 1
+        for standing in flight.standings:
+            if standing.gen >= 0:
+                standing.where = IDLE
+                self.enqueue(standing)
+
+    # ---- waiting -------------------------------------------------------------------------------------------------
+
+    def _wake(self, now_s: float) -> None:
+        settling = self._settling
+        while settling and settling[0][0] <= now_s:
+            _, standing, gen = settling.popleft()
+            if standing.gen >= 0 and standing.where == SETTLING:
+                self._confirmed(standing, gen, "remove")
+        while self._waits and self._waits[0][0] <= now_s:
+            standing = heapq.heappop(self._waits)[2]
+            if standing.gen < 0 or standing.where != WAITING:
+                continue
+            self._requeue(standing)
+        for segment in list(self._missing):
+            if not segment.probing and now_s >= segment.missing_until_s:
+                segment.probing = bool(segment.parked)
+                if segment.probing:
+                    self._probe(segment, self._limits.members_max)
+                else:
+                    segment.missing_attempts = 0
+                    self._missing.pop(segment)
+
+    def next_s(self, *, behind: bool) -> float:
+        """When something here becomes due by time alone; infinite when nothing does."""
+        next_s = self.lanes.next_due_s(behind=behind)
+        if self._settling:
+            next_s = min(next_s, self._settling[0][0])
+        if self._waits:
+            next_s = min(next_s, self._waits[0][0])
+        for segment in self._missing:
+            if not segment.probing:
+                next_s = min(next_s, segment.missing_until_s)
+        return max(next_s, self.blocked_until_s) if self.lanes.open else next_s

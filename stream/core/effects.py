@@ -1,0 +1,79 @@
+"""What the engine asks the loop to do. Each is done by the loop alone and answered, where an answer is named, by a fact."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stream.core.model import Call, TopicPartition
+
+
+class Restore(NamedTuple):
+    """Read the state and the committed offsets of these partitions, seek there; answered by Engine.restored, one at a time."""
+
+    tps: tuple[TopicPartition, ...]
+
+
+class Send(NamedTuple):
+    """Send this call; answered by Engine.settle."""
+
+    call: Call
+
+
+class Write(NamedTuple):
+    """One record of a state topic: the source's partition, the key, the value (None is a tombstone)."""
+
+    tp: TopicPartition
+    key: bytes
+    value: bytes | None
+
+
+class Commit(NamedTuple):
+    """Write these and commit these offsets (with their metadata) in one transaction; answered by Engine.committed."""
+
+    number: int
+    writes: tuple[Write, ...]
+    offsets: dict[TopicPartition, tuple[int, str]]
+
+
+class Bury(NamedTuple):
+    """Write a letter for the record at tp and offset; answered by Engine.buried once it is acknowledged.
+
+    origin is the edge's handle of the record, None when the row was restored and the record is gone from memory.
+    """
+
+    token: int
+    tp: TopicPartition
+    offset: int
+    reason: str
+    detail: str
+    origin: object
+
+
+class Alarm(NamedTuple):
+    """Something that a person must see. kind is a short fixed label, text one line."""
+
+    kind: str
+    text: str
+
+
+Effect = Restore | Send | Commit | Bury | Alarm
+
+
+class Restored(NamedTuple):
+    """What was found for one partition: stored rows by key, its meta record, and where the group stood.
+
+    position: the committed offset, or the resolved start. metadata: of the committed offset, "" when there is none.
+    fresh: the group never committed this partition. fold_to: on a fresh start, the end captured at start (0: act at once).
+    epoch: the assignment epoch with which slices of it will be stamped. meta: to be written with the first commit, None when it is there.
+    partitions: the topic's partition count.
+    """
+
+    tp: TopicPartition
+    epoch: int
+    rows: dict[bytes, bytes]
+    position: int
+    metadata: str
+    fresh: bool
+    fold_to: int = 0
+    meta: bytes | None = None
+    partitions: int = 0

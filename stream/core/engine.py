@@ -1,0 +1,383 @@
+"""The one state machine: facts in, effects out. Pure; every time is the caller's monotonic clock in seconds.
+
+Facts:   partitions_known, assigned, restored, feed, caught_up, settle, committed, buried, drain, forget.
+Effects: Restore, Send, Commit, Bury, Alarm (effects.py).
+The loop calls it from one thread. Its rooms: fold.py (records into rows), rows.py (the table), delivery.py (calls and their
+outcomes), commits.py (what becomes durable), ledger.py (which offsets).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from stream.core import rowstate
+from stream.core.commits import Commits
+from stream.core.delivery import Delivery
+from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Restored
+from stream.core.fold import Folder, TableSpec
+from stream.core.limits import Limits
+from stream.core.model import Decoded, Outcome, TopicPartition
+from stream.core.rows import HELD, IDLE, Part, Row, RowTable, Standing
+from stream.core.verdict import Verdict, VerdictPolicy
+
+
+class Letter:
+    """A letter on its way: it holds its record's offset, or pins its row, until it is acknowledged."""
+
+    __slots__ = ("first", "row", "table")
+
+    def __init__(self, first: int, table: RowTable, row: Row | None) -> None:
+        self.first = first
+        self.table = table
+        self.row = row
+
+
+class Engine:
+    """Rows, batches, calls and offsets of every partition that this instance owns.
+
+    tally counts what happened, by (metric, label…), and delivered_ms the source times of what was delivered (negative for a
+    snapshot's): the caller reads and clears both. behind: set by the caller while it is far from the ends of its partitions.
+    """
+
+    def __init__(
+        self, tables: Callable[[str], TableSpec], limits: Limits, policy: VerdictPolicy, *, hash_secret: bytes = b""
+    ) -> None:
+        self.limits: Final = limits
+        self.tally: Final[Counter[tuple[str, ...]]] = Counter()
+        self.commits: Final = Commits(limits, self.tally)
+        self.delivery: Final = Delivery(limits, policy, self.tally, self._alarm, self._refuse)
+        self.halted: Final[dict[str, str]] = {}
+        self.behind = False
+        self._spec: Final = tables
+        self._folder: Final = Folder(self.tally, self._bury, self._alarm, hash_secret)
+        self._alarms: list[Alarm] = []
+        self._burials: list[Bury] = []
+        self._letters: dict[int, Letter] = {}
+        self._token = 0
+        self._owned: dict[TopicPartition, None] = {}
+        self._asked: set[TopicPartition] = set()
+        self._parts: dict[TopicPartition, Part] = {}
+        self._sole: RowTable | None = None
+        self._counts: dict[str, int] = {}
+        self._draining = False
+
+    # ---- ownership -----------------------------------------------------------------------------------------------
+
+    def partitions_known(self, topic: str, count: int) -> None:
+        """How many partitions a consumed topic has: what must be owned of it when its rows have one owner."""
+        self._counts[topic] = count
+
+    def assigned(self, tps: Iterable[TopicPartition]) -> None:
+        """These partitions are ours now; nothing of them acts before they are restored."""
+        self._owned.update(dict.fromkeys(tps))
+
+    def not_owned(self) -> list[TopicPartition]:
+        """The partitions that must be owned here too before tables without keyed ownership may act; empty when all are."""
+        return [
+            tp
+            for topic, count in self._counts.items()
+            if self._spec(topic).sole
+            for tp in (TopicPartition(topic, number) for number in range(count))
+            if tp not in self._owned
+        ]
+
+    def _restores(self) -> list[Effect]:
+        wanted = [tp for tp in self._owned if tp not in self._asked]
+        if not wanted:
+            return []
+        if self.not_owned():
+            wanted = [tp for tp in wanted if not self._spec(tp.topic).sole]
+        self._asked.update(wanted)
+        return [Restore(tuple(wanted))] if wanted else []
+
+    def restored(self, found: Restored, now_s: float) -> None:
+        """One partition's stored rows and offsets are here. Raises ValueError for state of a form unknown to this program."""
+        tp = found.tp
+        if tp not in self._asked:
+            return
+        self.delivery.tick(now_s)
+        sole = self._spec(tp.topic).sole
+        table = self._sole if sole else None
+        if table is None:
+            table = RowTable(sole=sole, enqueue=self.delivery.enqueue, rest=self.commits.rest, hold=self.commits.hold)
+            if sole:
+                self._sole = table
+        metadata = rowstate.decode_metadata(found.metadata) or rowstate.OffsetMetadata()
+        part = Part(tp, found.epoch, table)
+        part.rows = found.rows
+        part.meta_record = found.meta
+        part.mark = metadata.position
+        part.fold_to = max(found.fold_to, metadata.fold_to)
+        part.partitions = metadata.partitions or found.partitions
+        part.ledger.position = found.position
+        if not found.fresh and not metadata.clean:
+            part.quiet_until_s = now_s + self.limits.unclean_wait_s
+        table.parts[tp] = part
+        self._parts[tp] = part
+        if not sole or all(t in self._parts for t in self._owned if self._spec(t.topic).sole):
+            table.restored()
+
+    def part(self, tp: TopicPartition) -> Part | None:
+        return self._parts.get(tp)
+
+    def parts(self) -> Iterable[Part]:
+        return self._parts.values()
+
+    def tables(self) -> list[RowTable]:
+        """Every row table, each once."""
+        return list({id(part.table): part.table for part in self._parts.values()}.values())
+
+    def why_closed(self, table: RowTable, now_s: float) -> str:
+        """Why nothing of these rows is sent now, as a short label; empty when they are."""
+        if table.sole and (
+            self.not_owned() or any(t not in self._parts for t in self._owned if self._spec(t.topic).sole)
+        ):
+            return "not_owner"
+        for part in table.parts.values():
+            if not part.acked:
+                return "claiming"
+            if now_s < part.quiet_until_s:
+                return "takeover"
+            if part.ledger.position < part.fold_to:
+                return "folding"
+            if part.repeat_since_s >= 0 and self._repeating(part, now_s):
+                return "repeat"
+        return ""
+
+    def _repeating(self, part: Part, now_s: float) -> bool:
+        if now_s - part.repeat_since_s <= self.limits.repeat_hold_s:
+            return True
+        part.repeat_since_s = -1.0
+        part.mark = None
+        self._alarm(
+            "repeat_hold",
+            f"{part.tp.topic}[{part.tp.partition}]: the source's position went back and did not return in "
+            f"{self.limits.repeat_hold_s:g} s: a fail-over or a restore? Going on; compare the segments with the source",
+        )
+        return False
+
+    def _gates(self, now_s: float) -> None:
+        pressed = self._pressed()
+        for table in self.tables():
+            table.landed(now_s)
+            table.open = not self.why_closed(table, now_s)
+            if not table.open:
+                if pressed:
+                    table.postpone()
+                continue
+            if table.held:
+                held, table.held = table.held, []
+                for standing in held:
+                    if standing.where == HELD:
+                        standing.where = IDLE
+                        self.delivery.enqueue(standing)
+            if table.later:
+                table.resume(max(0, self.limits.standings_max // 2 - len(table.working)))
+
+    # ---- feeding -------------------------------------------------------------------------------------------------
+
+    def standings(self) -> int:
+        """Memberships being worked on."""
+        return sum(len(table.working) for table in self.tables())
+
+    def _pressed(self) -> bool:
+        limits = self.limits
+        return (
+            self.commits.window_records * 5 >= limits.window_records_max * 4
+            or self.commits.window_bytes * 5 >= limits.window_bytes_max * 4
+            or self.standings() * 5 >= limits.standings_max * 4
+        )
+
+    def room(self) -> int:
+        """How many records may be fed now; 0 at a limit: partitions pause, and polling goes on."""
+        limits = self.limits
+        if (
+            self.commits.window_bytes >= limits.window_bytes_max
+            or len(self._letters) >= limits.letters_open_max
+            or self.standings() >= limits.standings_max
+        ):
+            return 0
+        return max(0, limits.window_records_max - self.commits.window_records)
+
+    def takes(self, tp: TopicPartition) -> bool:
+        """Whether records of this partition are wanted now, room aside."""
+        return tp in self._parts and tp.topic not in self.halted and not self._parts[tp].draining
+
+    def feed(
+        self,
+        tp: TopicPartition,
+        epoch: int,
+        items: Sequence[Decoded],
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+        sizes: Sequence[int],
+        origins: Sequence[object],
+        now_s: float,
+    ) -> None:
+        """Fold decoded records, consecutive ones of one partition. Those of an older assignment epoch change nothing."""
+        part = self._parts.get(tp)
+        if part is None or part.epoch != epoch or not items or tp.topic in self.halted:
+            return
+        self.delivery.tick(now_s)
+        spec = self._spec(tp.topic)
+        why = self._folder.feed(part, spec, items, offsets, timestamps_ms, sizes, origins, now_s)
+        if part.repeat_since_s >= 0:
+            part.table.open = False
+        if why is not None:
+            self.halt(tp.topic, why)
+
+    def halt(self, topic: str, why: str) -> None:
+        """This topic cannot go on: it is read no further, the others are."""
+        if topic not in self.halted:
+            self.halted[topic] = why
+            self._alarm("halted", f"{topic} stops: {why}")
+
+    def caught_up(self, tp: TopicPartition, epoch: int, position: int) -> None:
+        """The consumer stands here without a record: the last offsets are gone, or are transaction markers."""
+        part = self._parts.get(tp)
+        if part is not None and part.epoch == epoch and position > part.ledger.position and tp.topic not in self.halted:
+            part.ledger.position = position
+
+    # ---- letters and alarms --------------------------------------------------------------------------------------
+
+    def _alarm(self, kind: str, text: str) -> None:
+        self.tally["alarms", kind] += 1
+        self._alarms.append(Alarm(kind, text))
+
+    def _bury(self, part: Part, offset: int, reason: str, detail: str, origin: object, row: Row | None = None) -> None:
+        self._token += 1
+        letter = Letter(-1 if row is not None else offset, part.table, row)
+        if row is None:
+            part.ledger.hold(letter)
+        else:
+            row.pins += 1
+        self._letters[self._token] = letter
+        self._burials.append(Bury(self._token, part.tp, offset, reason, detail, origin))
+        self.tally["letters", reason] += 1
+
+    def _refuse(self, standing: Standing, reason: str, detail: str) -> None:
+        """retail.red will never take this member: a letter for each row that says so, and the rows say why they wait."""
+        for row in standing.rows:
+            self._bury(row.part, row.offset, reason, detail, row.origin, row)
+        standing.table.set_aside(standing, f"refused:{reason}")
+
+    def buried(self, token: int) -> None:
+        """This letter is acknowledged: its record is safe there."""
+        letter = self._letters.pop(token, None)
+        if letter is None:
+            return
+        letter.first = -1
+        if letter.row is not None and letter.table.alive:
+            letter.table.unpin(letter.row)
+
+    def letters_open(self) -> int:
+        """Letters that are not acknowledged yet."""
+        return len(self._letters)
+
+    # ---- answers -------------------------------------------------------------------------------------------------
+
+    def settle(self, outcome: Outcome, now_s: float, jitter: float) -> Verdict | None:
+        """A call ended. jitter in [0, 1) spreads the retries. None when the call is not known."""
+        return self.delivery.settle(outcome, now_s, jitter)
+
+    def committed(self, number: int, *, ok: bool) -> None:
+        """The commit in flight ended: it is durable, or certainly not."""
+        self.commits.committed(number, self._parts.get, ok=ok)
+
+    # ---- effects -------------------------------------------------------------------------------------------------
+
+    def effects(self, now_s: float, wall_ms: int) -> list[Effect]:
+        """What is to be done now. wall_ms: the wall clock, for forgetting alone."""
+        self.delivery.tick(now_s)
+        self._gates(now_s)
+        effects: list[Effect] = self._restores()
+        pressed = self.room() == 0
+        effects.extend(self.delivery.sends(now_s, behind=self.behind, pressed=pressed, draining=self._draining))
+        self.commits.relieve(self._parts.values(), now_s)
+        for part in self._parts.values():
+            if part.absent:
+                self.commits.forget(part, wall_ms)
+        if self.commits.due(self._parts.values(), now_s):
+            effects.append(self.commits.build(self._parts.values(), now_s))
+        if self._burials:
+            effects.extend(self._burials)
+            self._burials = []
+        if self._alarms:
+            effects.extend(self._alarms)
+            self._alarms = []
+        return effects
+
+    def next_s(self, now_s: float) -> float:
+        """When effects() is worth calling again though no fact arrived."""
+        next_s = min(self.delivery.next_s(behind=self.behind), self.commits.next_s())
+        for table in self.tables():
+            if not table.open:
+                waits = [p.quiet_until_s for p in table.parts.values() if p.quiet_until_s > now_s]
+                next_s = min(next_s, *waits, now_s + 1.0)
+        return next_s
+
+    # ---- leaving -------------------------------------------------------------------------------------------------
+
+    def drain(self, tps: Iterable[TopicPartition]) -> None:
+        """These partitions are to be given back, or the program stops: nothing more is read, what is open is sent."""
+        for tp in tps:
+            part = self._parts.get(tp)
+            if part is not None:
+                part.draining = self._draining = True
+
+    def busy(self, tps: Iterable[TopicPartition], now_s: float) -> str:
+        """Why these partitions cannot be left clean yet, as a short label; empty when they can."""
+        for tp in tps:
+            part = self._parts.get(tp)
+            if part is None:
+                continue
+            table = part.table
+            closed = self.why_closed(table, now_s)
+            if closed:
+                return closed
+            if table.working or table.held or table.later:
+                return "open_edits"
+            if now_s < table.late_until_s:
+                return "settling"
+            if any(letter.table is table for letter in self._letters.values()):
+                return "letters"
+        return ""
+
+    def last_commit(self, tps: Iterable[TopicPartition], now_s: float) -> Commit | None:
+        """The last transaction before these partitions are left, with the clean mark where it is deserved.
+
+        None while another commit is in flight: wait for that first. Afterwards no call of these partitions may start: forget them.
+        """
+        if self.commits.flying is not None:
+            return None
+        clean = frozenset(tp for tp in tps if tp in self._parts and not self.busy([tp], now_s))
+        return self.commits.build(self._parts.values(), now_s, clean=clean)
+
+    def forget(self, tps: Iterable[TopicPartition]) -> None:
+        """These partitions are not ours any more (revoked or lost): nothing of them is sent, written or committed from now on.
+
+        Partitions that share a table with them are restored anew once the table is whole again.
+        """
+        gone = set(tps)
+        for tp in gone:
+            self._owned.pop(tp, None)
+        tables = {id(p.table): p.table for tp in gone if (p := self._parts.get(tp)) is not None}
+        if any(self._spec(tp.topic).sole for tp in gone) and self._sole is not None:
+            tables[id(self._sole)] = self._sole
+        for table in tables.values():
+            parts = list(table.parts.values())
+            self.commits.drop(parts)
+            for part in parts:
+                self._parts.pop(part.tp, None)
+                self._asked.discard(part.tp)
+            self._letters = {token: letter for token, letter in self._letters.items() if letter.table is not table}
+            self._burials = [bury for bury in self._burials if bury.token in self._letters]
+            if table is self._sole:
+                self._sole = None
+            table.clear()
+        self._asked -= gone
+        if any(self._spec(tp.topic).sole for tp in gone):
+            self._asked = {tp for tp in self._asked if not self._spec(tp.topic).sole or tp in self._parts}
+        self._draining = any(part.draining for part in self._parts.values())

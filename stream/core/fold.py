@@ -1,0 +1,248 @@
+"""Decoded records of one partition, folded into the row table in the order of their offsets.
+
+Nothing is skipped because of its source position. While a partition's streamed position lies below the highest it has seen (a
+connector that restarted sends a window again), its table is closed: the window is folded and not shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from stream.core.decode.rowkey import row_key
+from stream.core.mapping import Partly, Refusal, RowMapping
+from stream.core.model import Change, Decoded, Halt, Membership, Skip, Tombstone, TopicPartition, Truncate, Unreadable
+from stream.core.rows import Event, Part
+from stream.core.rowstate import ROW_KEY_BYTES
+
+SEGMENT_OWNERS_MAX: Final = 1_000_000
+
+
+class TableSpec(NamedTuple):
+    """What the fold needs to know of one topic. sole: one instance must own all partitions of all such topics."""
+
+    mapping: RowMapping
+    sole: bool
+
+
+class Folder:
+    """Folds; owns nothing but the memory of which topic or partition feeds which segment.
+
+    bury(holder_part, offset, reason, detail, origin) asks for a letter; alarm(kind, text) is for people.
+    """
+
+    def __init__(
+        self,
+        tally: Counter[tuple[str, ...]],
+        bury: Callable[[Part, int, str, str, object], None],
+        alarm: Callable[[str, str], None],
+        hash_secret: bytes,
+    ) -> None:
+        self._tally = tally
+        self._bury = bury
+        self._alarm = alarm
+        self._secret = hash_secret
+        self._owners: dict[str, str | TopicPartition] = {}
+
+    def feed(
+        self,
+        part: Part,
+        spec: TableSpec,
+        items: Sequence[Decoded],
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+        sizes: Sequence[int],
+        origins: Sequence[object],
+        now_s: float,
+    ) -> str | None:
+        """Fold these records and advance the ledger. Returns why the topic must stop; then the records before are folded."""
+        mapping = spec.mapping
+        fold = part.table.fold
+        secret = self._secret
+        blake2b = hashlib.blake2b
+        claimed = mapping.rule.partitioned_by != "none"
+        full = mapping.rule.replica_identity == "full"
+        owner: str | TopicPartition = "one owner" if spec.sole else part.tp.topic
+        if mapping.rule.partitioned_by == "segment":
+            owner = part.tp
+        owners = self._owners
+        mark = part.mark
+        ops: dict[str, int] = {}
+        done = 0
+        newest_ms = 0
+        why: str | None = None
+        for item, offset, at_ms, size, origin in zip(items, offsets, timestamps_ms, sizes, origins, strict=True):
+            kind = type(item)
+            says: Membership | None = None
+            if kind is Change:
+                op = item.op  # type: ignore[union-attr]
+                ops[op] = ops.get(op, 0) + 1
+                key = item.key  # type: ignore[union-attr]
+                position = item.position  # type: ignore[union-attr]
+                if key is None:
+                    why = "the records have no key: the table needs a primary key (or message.key.columns)"
+                    break
+                after = item.after if op != "d" else None  # type: ignore[union-attr]
+                if claimed:
+                    why = mapping.key_breaks_claim(key, after) or None
+                    if why:
+                        break
+                if position is not None and position != mark:
+                    if mark is None or (
+                        len(position) == len(mark) and position > mark and position[1] == '"' == mark[1]
+                    ):
+                        mark = position
+                        part.repeat_since_s = -1.0
+                    else:
+                        mark = self._order(part, mark, position, now_s)
+                ts_ms = item.ts_ms  # type: ignore[union-attr]
+                if not newest_ms:
+                    newest_ms = ts_ms
+                event: Event = (offset, at_ms, -ts_ms if item.snapshot else ts_ms, size, origin)  # type: ignore[union-attr]
+                row = blake2b(row_key(key), digest_size=ROW_KEY_BYTES, key=secret).digest()
+                if op == "d":
+                    if not fold(part, row, None, event):
+                        self._delete_unseen(part, mapping, item, row, event)
+                else:
+                    said = mapping.says(item)  # type: ignore[arg-type]
+                    if type(said) is tuple:
+                        says = said
+                        if owners.get(said[0]) != owner:
+                            why = self._claim(said[0], owner)
+                            if why:
+                                break
+                    elif said is not None:
+                        says = self._unusable(part, row, said, event)  # type: ignore[arg-type]
+                    was = None
+                    if full and op == "u" and row not in part.working and row not in part.rows:
+                        was = mapping.certain(None, item.before)  # type: ignore[union-attr]
+                    fold(part, row, says, event, was)
+            elif kind is Tombstone:
+                ops["tombstone"] = ops.get("tombstone", 0) + 1
+                key = item.key  # type: ignore[union-attr]
+                if key is None:
+                    self._tally["skipped", "keyless_tombstone"] += 1
+                else:
+                    row = blake2b(row_key(key), digest_size=ROW_KEY_BYTES, key=secret).digest()
+                    event = (offset, at_ms, at_ms, size, origin)
+                    if not fold(part, row, None, event):
+                        was = mapping.certain(key, None)
+                        if was is None:
+                            self._tally["skipped", "tombstone_unseen"] += 1
+                        else:
+                            fold(part, row, None, event, was)
+            elif kind is Skip:
+                self._tally["skipped", item.reason] += 1  # type: ignore[union-attr]
+            elif kind is Halt:
+                why = item.detail  # type: ignore[union-attr]
+                break
+            else:
+                self._bad(part, item, offset, origin)
+            done += 1
+        part.mark = mark
+        if done:
+            part.ledger.advance(offsets[done - 1] + 1, now_s, newest_ms)
+        for op, count in ops.items():
+            self._tally["consumed", part.tp.topic, op] += count
+        return why
+
+    def _delete_unseen(self, part: Part, mapping: RowMapping, change: Any, row: bytes, event: Event) -> None:
+        """A delete of a row that is not in the table: its identity is believed only where it is certain."""
+        was = mapping.certain(change.key, change.before)
+        if was is not None:
+            part.table.fold(part, row, None, event, was)
+        elif event[0] < part.fold_to:
+            # the first fold: what was deleted before the start was never told by us
+            self._tally["skipped", "delete_unseen"] += 1
+        else:
+            self._bury(
+                part,
+                event[0],
+                "delete_unseen",
+                "the row was never seen and the event does not say for certain "
+                "whom it held: the table needs REPLICA IDENTITY FULL (and replica_identity: full here)",
+                event[4],
+            )
+
+    def _unusable(self, part: Part, row: bytes, said: Refusal | Partly, event: Event) -> Membership | None:
+        if type(said) is Partly:
+            known = part.row_at(row)
+            old = known.says if known is not None else None
+            if said.present is None and old is None and known is not None:
+                return None
+            segment = said.segment if said.segment is not None else old[0] if old else None
+            member = said.member if said.member is not None else old[1] if old else None
+            if segment is not None and member is not None:
+                return (segment, member)
+            said = Refusal(
+                "unavailable_value", "an unchanged value is not in the event, and the row was not seen before"
+            )
+        assert isinstance(said, Refusal)  # noqa: S101  # the only other type
+        known = part.row_at(row)
+        if known is None or known.offset < event[0]:
+            self._bury(part, event[0], said.reason, said.detail, event[4])
+        return None
+
+    def _bad(self, part: Part, item: Any, offset: int, origin: object) -> None:
+        if isinstance(item, Truncate):
+            self._tally["consumed", part.tp.topic, "t"] += 1
+            self._alarm(
+                "truncate",
+                f"{part.tp.topic}: TRUNCATE at offset {offset} was recorded, not executed: the segments "
+                "still hold the table's members; compare, then rebuild",
+            )
+            self._bury(part, offset, "truncate", "TRUNCATE is never executed live", origin)
+        elif isinstance(item, Unreadable):
+            self._bury(part, offset, item.reason, item.detail, origin)
+
+    def _claim(self, segment: str, owner: str | TopicPartition) -> str:
+        """Which owner feeds this segment: a second one contradicts one owner for each membership."""
+        known = self._owners.get(segment)
+        if known is None:
+            if len(self._owners) >= SEGMENT_OWNERS_MAX:
+                self._owners.clear()
+            self._owners[segment] = owner
+            return ""
+        return (
+            f"segment {segment} is fed by {_name(known)} and by {_name(owner)}: a membership must have one owner; "
+            "set partitioned_by: none for the tables that share segments, and run one instance"
+        )
+
+    def _order(self, part: Part, mark: str | None, position: str, now_s: float) -> str | None:
+        """The slow path of comparing positions: sets or ends the hold, returns the highest position seen."""
+        order = compare(position, mark) if mark is not None else 1
+        if order < 0:
+            if part.repeat_since_s < 0:
+                part.repeat_since_s = now_s
+                part.repeat_alarmed = False
+                self._tally["repeats", part.tp.topic] += 1
+            return mark
+        part.repeat_since_s = -1.0
+        return position if order > 0 else mark
+
+
+def _name(owner: str | TopicPartition) -> str:
+    return owner if isinstance(owner, str) else f"{owner.topic}[{owner.partition}]"
+
+
+_sequence = msgspec.json.Decoder(list[str | None]).decode
+
+
+def compare(position: str, mark: str) -> int:
+    """Below 0 when `position` (PostgreSQL's source.sequence) lies before `mark`, 0 when equal, else above 0.
+
+    `[lastCommitLsn, lsn]` as integers; when either commit position is null, the lsn alone. What cannot be read counts as after.
+    """
+    try:
+        a, b = _sequence(position), _sequence(mark)
+        if len(a) != 2 or len(b) != 2 or a[1] is None or b[1] is None:
+            return 1
+        if a[0] is None or b[0] is None:
+            return int(a[1]) - int(b[1])
+        return (int(a[0]) - int(b[0])) or (int(a[1]) - int(b[1]))
+    except (ValueError, msgspec.MsgspecError):
+        return 1

@@ -1,0 +1,250 @@
+"""What a row says: which customer it puts into which segment, computed from one change's columns.
+
+Two values are never believed: Debezium's stand-ins in `before` of a delete under REPLICA IDENTITY DEFAULT (0, "", the
+epoch), and its placeholder for an unchanged TOAST value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+
+from stream.core.model import MISSING, UNAVAILABLE, Change, Columns, Membership
+
+SEGMENT_CODE: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9._-]{1,128}", re.ASCII)
+IDENTITY_LENGTH_MAX: Final = 255
+CODES_CACHED_MAX: Final = 100_000
+
+
+class Refusal(msgspec.Struct, gc=False, frozen=True):
+    """The row cannot say anything usable. reason is a short label value; detail is one line for people, without the value."""
+
+    reason: str
+    detail: str
+
+
+class Partly(msgspec.Struct, gc=False, frozen=True):
+    """Some mapped column is unchanged and its value not in the event: None stands for *as the row said before*."""
+
+    segment: str | None
+    member: str | None
+    present: bool | None
+
+
+Says = Membership | None | Refusal | Partly
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One column condition of the rule for when a row counts as present."""
+
+    column: str
+    test: Literal["in", "not_in"]
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableRule:
+    """How one table's rows become memberships, in plain values.
+
+    segment: a column, or literal text between columns (`("tier-", Column)` as `(("text","tier-"),("column","tier"))`).
+    partitioned_by: none (one instance owns every partition), membership (the key holds what a row says), segment.
+    """
+
+    segment: tuple[tuple[Literal["text", "column"], str], ...]
+    member_column: str
+    present: tuple[Condition, ...] = ()
+    replica_identity: Literal["default", "full"] = "default"
+    partitioned_by: Literal["none", "membership", "segment"] = "none"
+
+    def columns(self) -> tuple[str, ...]:
+        """The mapped columns, each once, in a stable order."""
+        names = [name for kind, name in self.segment if kind == "column"]
+        names.append(self.member_column)
+        names.extend(condition.column for condition in self.present)
+        return tuple(dict.fromkeys(names))
+
+
+def identity(value: Any) -> str | Refusal:
+    """The retail.red customer id that a column's value means, or why it means none. Integers become decimal strings."""
+    kind = type(value)
+    if kind is int:
+        return str(value) if value != 0 else Refusal("identity_fake", "the member column holds 0")
+    if kind is not str:
+        what = "null" if value is None else kind.__name__
+        return Refusal("identity_null" if value is None else "identity_type", f"the member column holds {what}")
+    if not value or value.isspace():
+        return Refusal("identity_empty", "the member column is empty")
+    if value in ("*", "0"):
+        return Refusal("identity_fake", f"the member column holds {value!r}")
+    if len(value) > IDENTITY_LENGTH_MAX:
+        return Refusal(
+            "identity_long", f"the member column holds {len(value)} characters, at most {IDENTITY_LENGTH_MAX}"
+        )
+    if not value.isprintable() or value != value.strip():
+        return Refusal("identity_unprintable", "the member column holds control characters or surrounding spaces")
+    if value.startswith("1970-01-01T00:00:00"):
+        return Refusal("identity_fake", "the member column holds the epoch, Debezium's stand-in for an unknown time")
+    return str(value)
+
+
+def _code_part(value: Any) -> str | Refusal:
+    kind = type(value)
+    if kind is int:
+        return str(value) if value != 0 else Refusal("segment_fake", "a segment column holds 0")
+    if kind is str:
+        return str(value) if value else Refusal("segment_empty", "a segment column is empty")
+    return Refusal(
+        "segment_null" if value is None else "segment_type", "a segment column is null or no string or integer"
+    )
+
+
+class RowMapping:
+    """A TableRule compiled against the order of its columns. Holds a bounded cache of checked segment codes, nothing else."""
+
+    def __init__(self, rule: TableRule) -> None:
+        self.rule = rule
+        self.columns: Final = rule.columns()
+        place = {name: i for i, name in enumerate(self.columns)}
+        self._member = place[rule.member_column]
+        self._parts = tuple((kind, name, place.get(name, -1)) for kind, name in rule.segment)
+        self._single = self._parts[0][2] if len(self._parts) == 1 and self._parts[0][0] == "column" else -1
+        self._present = tuple((place[c.column], frozenset(c.values), c.test == "in") for c in rule.present)
+        self._codes: dict[Any, str | Refusal] = {}
+        self._segment_columns = tuple(name for kind, name in rule.segment if kind == "column")
+        self.key_columns: Final = frozenset((*self._segment_columns, rule.member_column))
+
+    def says(self, change: Change) -> Says:
+        """What the row says after a c, r or u. Unchanged TOAST values come from `before` where that is to be believed."""
+        after = change.after
+        if after is None:
+            return Refusal("after_null", f"op {change.op} carries no after")
+        if UNAVAILABLE in after:
+            return self._says_partly(after, change.before)
+        return self._of(after)
+
+    def _of(self, columns: Columns) -> Membership | None | Refusal:
+        for place, values, wanted in self._present:
+            try:
+                if (columns[place] in values) is not wanted:
+                    return None
+            except TypeError:
+                return Refusal("present_type", f"column {self.columns[place]} holds no plain value")
+        segment = self._segment(columns)
+        if type(segment) is Refusal:
+            return segment
+        member = identity(columns[self._member])
+        if type(member) is Refusal:
+            return member
+        return (segment, member)  # type: ignore[return-value]  # both were just seen to be no Refusal
+
+    def _segment(self, columns: Columns) -> str | Refusal:
+        raw = columns[self._single] if self._single >= 0 else tuple([columns[i] for _, _, i in self._parts if i >= 0])
+        # bool is an int that compares equal to 0 or 1: keep it out of the cache's keys
+        if type(raw) is str or type(raw) is int:
+            found = self._codes.get(raw)
+            if found is not None:
+                return found
+        return self._checked(columns, raw)
+
+    def _checked(self, columns: Columns, raw: Any) -> str | Refusal:
+        text = ""
+        for kind, name, place in self._parts:
+            if kind == "text":
+                text += name
+                continue
+            part = _code_part(columns[place])
+            if type(part) is Refusal:
+                return part
+            text += str(part)
+        code: str | Refusal = text
+        if SEGMENT_CODE.fullmatch(text) is None:
+            code = Refusal(
+                "segment_code", "the segment code has characters that a URL's path must not carry, or is too long"
+            )
+        if type(raw) is str or type(raw) is int:
+            if len(self._codes) >= CODES_CACHED_MAX:
+                self._codes.clear()
+            self._codes[raw] = code
+        return code
+
+    def _says_partly(self, after: Columns, before: Columns | None) -> Says:
+        if before is not None and self.rule.replica_identity == "full":
+            after = tuple(
+                [b if a is UNAVAILABLE and b is not MISSING else a for a, b in zip(after, before, strict=True)]
+            )
+            if UNAVAILABLE not in after:
+                return self._of(after)
+        present: bool | None = True
+        for place, values, wanted in self._present:
+            if after[place] is UNAVAILABLE:
+                present = None
+            elif (after[place] in values) is not wanted:
+                return None
+        unknown = [after[i] is UNAVAILABLE for _, _, i in self._parts if i >= 0]
+        if any(unknown) and not all(unknown):
+            return Refusal("unavailable_value", "only some columns of the segment's template are in the event")
+        segment: str | Refusal | None = None if any(unknown) else self._segment(after)
+        if isinstance(segment, Refusal):
+            return segment
+        member: str | Refusal | None = None if after[self._member] is UNAVAILABLE else identity(after[self._member])
+        if isinstance(member, Refusal):
+            return member
+        return Partly(segment, member, present)
+
+    def certain(self, key: Mapping[str, Any] | None, before: Columns | None) -> Membership | None:
+        """Which membership a row that was never seen has said for certain, from its key, or from a complete `before`.
+
+        Debezium's stand-ins make an identity uncertain; so does every `before` unless the operator declared FULL.
+        """
+        if key is not None and all(name in key for name in self.key_columns):
+            found = self._of_values(key)
+        elif before is not None and self.rule.replica_identity == "full":
+            found = self._of_values(dict(zip(self.columns, before, strict=True)))
+        else:
+            return None
+        return found
+
+    def _of_values(self, values: Mapping[str, Any]) -> Membership | None:
+        columns = tuple([values.get(name, MISSING) for name in self.columns])
+        segment, member = self._segment(columns), identity(columns[self._member])
+        if isinstance(segment, Refusal) or isinstance(member, Refusal):
+            return None
+        return (segment, member)
+
+    def key_breaks_claim(self, key: Mapping[str, Any], after: Columns | None) -> str:
+        """Why this key contradicts the claimed case of ownership; empty when it does not. One line for people."""
+        names: Sequence[str]
+        if self.rule.partitioned_by == "membership":
+            names = sorted(self.key_columns)
+        elif self.rule.partitioned_by == "segment":
+            names = self._segment_columns
+        else:
+            return ""
+        for name in names:
+            if name not in key:
+                return f"the record key has no column {name}, though partitioned_by: {self.rule.partitioned_by} is set"
+            if after is not None:
+                value = after[self.columns.index(name)]
+                if value is not UNAVAILABLE and value != key[name]:
+                    return f"the record key's {name} differs from the row's: the table needs REPLICA IDENTITY FULL"
+        return ""
+
+
+def parse_template(template: str) -> tuple[tuple[Literal["text", "column"], str], ...]:
+    """`tier-{tier}` as text and plain column names. Raises ValueError for anything else in the braces."""
+    parts: list[tuple[Literal["text", "column"], str]] = []
+    for i, piece in enumerate(re.split(r"\{([^{}]*)\}", template)):
+        if i % 2:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*", piece):
+                raise ValueError(f"{{{piece}}} is no plain column name")
+            parts.append(("column", piece))
+        elif "{" in piece or "}" in piece:
+            raise ValueError("a brace stands alone")
+        elif piece:
+            parts.append(("text", piece))
+    return tuple(parts)

@@ -1,0 +1,414 @@
+"""The row table: what each source row last said, and what retail.red was told because of it.
+
+A *row* says at most one membership. A *standing* is the working state of one membership: how many rows say it, and which rows
+have an entry about it that is not confirmed. What is owed follows from levels, never from edges: a standing with any
+unconfirmed entry is sent, as an add when a row says it, else as a removal.
+
+Rows and standings exist as objects only while something about them is open; at rest a row is the bytes that the state
+topic holds, and a standing is a count.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+from stream.core.ledger import Ledger
+from stream.core.model import Membership, Op, TopicPartition
+from stream.core.rowstate import VERSION, RowState, decode_row, encode
+
+PRESENT: Final = "present"
+UNKNOWN: Final = "unknown"
+
+# where a standing is: the one thing that may happen to it next
+IDLE, QUEUED, FLIGHT, SETTLING, WAITING, HELD = range(6)
+
+Event = tuple[int, int, int, int, object]
+"""What a fold keeps of a record: offset, Kafka timestamp (ms), source time (ms, negative for a snapshot), bytes, origin."""
+
+RowRef = tuple["Part", bytes]
+Count = int | tuple[int, tuple[RowRef, ...]]
+"""A standing at rest: how many rows say it, and the stored rows whose entry about it is not `says it and present`."""
+
+
+class Row(msgspec.Struct, gc=False, eq=False):
+    """A row being worked on.
+
+    told: each membership it says or said whose end is not confirmed, to present or unknown. first: the offset that it holds, -1 for
+    none. pins: standings that list it; at 0 it is at rest and is stored as it is. ts_ms: the source's time of its newest event,
+    negative for one of a snapshot.
+    """
+
+    key: bytes
+    part: Part
+    says: Membership | None
+    told: dict[Membership, str]
+    offset: int
+    at_ms: int
+    first: int = -1
+    pins: int = 0
+    listed: bool = False
+    pending: str | None = None
+    origin: Any = None
+    origin_bytes: int = 0
+    ts_ms: int = 0
+
+
+class Standing(msgspec.Struct, gc=False, eq=False):
+    """The working state of one membership. gen counts the touches, so that a call settles only what it was made after.
+
+    late_op, late_until_s: an attempt with unknown outcome that may still land until then; the opposite waits for it.
+    """
+
+    membership: Membership
+    table: RowTable
+    sayers: int
+    refs: tuple[RowRef, ...]
+    rows: list[Row]
+    gen: int = 0
+    where: int = IDLE
+    attempts: int = 0
+    late_op: Op | None = None
+    late_until_s: float = 0.0
+
+    @property
+    def op(self) -> Op:
+        """What retail.red is to be told, by level."""
+        return "add" if self.sayers else "remove"
+
+
+class Part:
+    """One partition of a source topic: its stored rows, its working rows, its ledger and its assignment's facts."""
+
+    __slots__ = (
+        "absent",
+        "acked",
+        "draining",
+        "epoch",
+        "fold_to",
+        "ledger",
+        "mark",
+        "meta_record",
+        "partitions",
+        "quiet_until_s",
+        "repeat_alarmed",
+        "repeat_since_s",
+        "rows",
+        "table",
+        "tp",
+        "working",
+        "written",
+    )
+
+    def __init__(self, tp: TopicPartition, epoch: int, table: RowTable) -> None:
+        self.tp: Final = tp
+        self.epoch: Final = epoch
+        self.table: Final = table
+        self.rows: MutableMapping[bytes, bytes] = {}
+        self.working: dict[bytes, Row] = {}
+        self.ledger = Ledger(0)
+        self.absent: deque[tuple[int, bytes]] = deque()
+        self.meta_record: bytes | None = None
+        self.acked = False
+        self.draining = False
+        self.fold_to = 0
+        self.partitions = 0
+        self.mark: str | None = None
+        self.quiet_until_s = 0.0
+        self.repeat_since_s = -1.0
+        self.repeat_alarmed = False
+        self.written: tuple[int, str] | None = None
+
+    def row_at(self, key: bytes) -> Row | None:
+        """The row, loaded from its stored form when it is at rest (and then not yet among the working rows)."""
+        row = self.working.get(key)
+        if row is None:
+            data = self.rows.get(key)
+            if data is not None:
+                return load(self, key, data)
+        return row
+
+
+def load(part: Part, key: bytes, data: bytes) -> Row:
+    """A stored row as an object. Raises ValueError for a form that this program does not know."""
+    state = decode_row(data)
+    told: dict[Membership, str] = {(segment, member): what for segment, member, what in state.others}
+    says: Membership | None = None
+    if state.segment is not None and state.member is not None:
+        says = (state.segment, state.member)
+        told[says] = state.told or UNKNOWN
+    return Row(key, part, says, told, state.offset, state.at_ms, pending=state.pending)
+
+
+def store_form(row: Row) -> bytes:
+    """The bytes that are written to the state topic and kept at rest."""
+    says, told = row.says, row.told
+    state = RowState(VERSION, offset=row.offset, at_ms=row.at_ms, pending=row.pending)
+    if says is not None:
+        state.segment, state.member = says
+        state.told = told.get(says)
+    if len(told) > (says in told):
+        state.others = [(m[0], m[1], what) for m, what in told.items() if m != says]
+    return encode(state)
+
+
+class RowTable:
+    """All rows whose memberships have one owner: one partition of a keyed topic, or every partition of the others together.
+
+    `enqueue(standing)` is called when something became owed; `rest(row)` when nothing about a row is open any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        sole: bool,
+        enqueue: Callable[[Standing], None],
+        rest: Callable[[Row], None],
+        hold: Callable[[Row], None],
+    ) -> None:
+        self.sole: Final = sole
+        self.parts: dict[TopicPartition, Part] = {}
+        self.index: MutableMapping[Membership, Count] = {}
+        self.working: dict[Membership, Standing] = {}
+        self.held: list[Standing] = []
+        self.later: dict[Membership, None] = {}
+        self.late: dict[Membership, tuple[Op, float]] = {}
+        self._late_order: deque[tuple[float, Membership]] = deque()
+        self.open = False
+        self.alive = True
+        self.late_until_s = 0.0
+        self._enqueue = enqueue
+        self._rest = rest
+        self._hold = hold
+
+    # ---- folding -------------------------------------------------------------------------------------------------
+
+    def fold(
+        self, part: Part, key: bytes, says: Membership | None, event: Event, was: Membership | None = None
+    ) -> bool:
+        """The row now says this. False when the row is unknown and says nothing: there is nothing to remember.
+
+        was: what a row that is unknown here has said for certain; an earlier life may have added it, so its end is owed.
+        An event at or below the row's stored offset is in its state already (read again after a crash).
+        """
+        row = part.working.get(key)
+        if row is None:
+            data = part.rows.get(key)
+            if data is not None:
+                row = load(part, key, data)
+                if event[0] <= row.offset:
+                    return True
+            elif says is None and was is None:
+                return False
+            else:
+                row = Row(key, part, None, {}, -1, 0)
+                if was is not None and was != says:
+                    self._change(row, event)
+                    self._touch(row, was, 0)
+                    if says is None:
+                        return True
+        elif event[0] <= row.offset:
+            return True
+        old = row.says
+        if old == says and row.pending is None:
+            if row.pins or row.first >= 0:
+                row.offset = event[0]
+            return True
+        self._change(row, event)
+        row.says = says
+        if old is not None and old != says:
+            self._touch(row, old, -1)
+        if says is not None:
+            self._touch(row, says, 1 if old != says else 0)
+        return True
+
+    def _change(self, row: Row, event: Event) -> None:
+        row.part.working[row.key] = row
+        row.offset, row.at_ms, row.ts_ms, size, row.origin = event
+        row.pending = None
+        if row.first < 0:
+            row.first = row.offset
+            row.origin_bytes = size
+            self._hold(row)
+
+    def _touch(self, row: Row, membership: Membership, sayers: int) -> None:
+        standing = self.working.get(membership)
+        if standing is None:
+            standing = self.standing(membership)
+        standing.sayers += sayers
+        standing.gen += 1
+        row.told[membership] = UNKNOWN
+        if row not in standing.rows:
+            standing.rows.append(row)
+            row.pins += 1
+        if standing.where == IDLE:
+            self._enqueue(standing)
+
+    def standing(self, membership: Membership) -> Standing:
+        """The working standing, loaded from its count when it is at rest."""
+        standing = self.working.get(membership)
+        if standing is None:
+            count = self.index.get(membership, 0)
+            sayers, refs = (count, ()) if type(count) is int else count  # type: ignore[misc]
+            standing = Standing(membership, self, sayers, refs, [])
+            self.working[membership] = standing
+            if self.late:
+                standing.late_op, standing.late_until_s = self.late.pop(membership, (None, 0.0))
+        return standing
+
+    # ---- settling ------------------------------------------------------------------------------------------------
+
+    def confirm(self, standing: Standing, op: Op) -> None:
+        """retail.red is known to hold what the last call said, and nothing touched the membership since that call."""
+        membership = standing.membership
+        rows = standing.rows
+        if self.later:
+            self.later.pop(membership, None)
+        for part, key in standing.refs:
+            row = part.row_at(key)
+            if (
+                row is not None
+                and row not in rows
+                and row.told.get(membership, PRESENT if op == "add" else None) != (PRESENT if op == "add" else None)
+            ):
+                part.working[key] = row
+                rows.append(row)
+                row.pins += 1
+        leftover: list[RowRef] = []
+        if op == "add":
+            if standing.refs:
+                leftover.extend(
+                    ref for ref in standing.refs if (r := ref[0].row_at(ref[1])) is not None and r.says != membership
+                )
+            for row in rows:
+                row.told[membership] = PRESENT
+                if row.says != membership and (row.part, row.key) not in leftover:
+                    leftover.append((row.part, row.key))
+                self.unpin(row)
+        else:
+            for row in rows:
+                row.told.pop(membership, None)
+                self.unpin(row)
+        rows.clear()
+        standing.refs = tuple(leftover)
+        standing.attempts = 0
+
+    def set_aside(self, standing: Standing, pending: str | None) -> None:
+        """Nothing can be done about this membership now: its rows are stored as they are, with their unknowns, and say why."""
+        refs = list(standing.refs)
+        for row in standing.rows:
+            row.pending = pending
+            if (row.part, row.key) not in refs:
+                refs.append((row.part, row.key))
+            self.unpin(row)
+        standing.rows.clear()
+        standing.refs = tuple(refs)
+        self.put_away(standing)
+
+    def put_away(self, standing: Standing) -> None:
+        """The standing is at rest: keep its count, and what may still land of it."""
+        standing.where = IDLE
+        if standing.late_op is not None:
+            self.late[standing.membership] = (standing.late_op, standing.late_until_s)
+            self._late_order.append((standing.late_until_s, standing.membership))
+        self.working.pop(standing.membership, None)
+        if standing.refs:
+            self.index[standing.membership] = (standing.sayers, standing.refs)
+        elif standing.sayers:
+            self.index[standing.membership] = standing.sayers
+        else:
+            self.index.pop(standing.membership, None)
+
+    def landed(self, now_s: float) -> None:
+        """Attempts with unknown outcome that can no longer land are forgotten."""
+        order = self._late_order
+        while order and order[0][0] <= now_s:
+            _, membership = order.popleft()
+            if membership in self.late and self.late[membership][1] <= now_s:
+                del self.late[membership]
+
+    def unpin(self, row: Row) -> None:
+        """One standing, or letter, less is busy with this row; at rest it becomes durable as it is."""
+        row.pins -= 1
+        if row.pending is not None and UNKNOWN not in row.told.values():
+            row.pending = None
+        if row.pins == 0 and not row.listed:
+            row.listed = True
+            self._rest(row)
+
+    # ---- restoring -----------------------------------------------------------------------------------------------
+
+    def restored(self) -> None:
+        """Every partition's stored rows are here: count who says what, and find everything that is owed."""
+        owed: dict[Membership, None] = {}
+        lists: dict[Membership, list[RowRef]] = {}
+        counts: dict[Membership, int] = {}
+        for part in self.parts.values():
+            for row in self._stored(part):
+                if row.says is not None:
+                    counts[row.says] = counts.get(row.says, 0) + 1
+                for membership, what in row.told.items():
+                    if membership == row.says and what == PRESENT:
+                        continue
+                    lists.setdefault(membership, []).append((part, row.key))
+                    if what == UNKNOWN and not (row.pending or "").startswith("refused"):
+                        owed[membership] = None
+                if row.says is None and not row.told:
+                    part.absent.append((row.at_ms, row.key))
+            part.absent = deque(sorted(part.absent))
+        self.index.update(counts)
+        for membership, refs in lists.items():
+            sayers = counts.get(membership, 0)
+            self.index[membership] = (sayers, tuple(refs))
+            if not sayers and any(r.told.get(membership) == PRESENT for p, k in refs if (r := p.row_at(k)) is not None):
+                owed[membership] = None
+        self.later.update(owed)
+
+    def postpone(self) -> None:
+        """While nothing may be sent: what is held back becomes durable as it is, and is issued again when the table opens."""
+        held, self.held = self.held, []
+        for standing in held:
+            if standing.where == HELD:
+                self.later[standing.membership] = None
+                self.set_aside(standing, None)
+
+    def resume(self, most: int) -> None:
+        """The table is open: issue up to so many of those that were put off."""
+        for membership in list(itertools.islice(self.later, most)):
+            del self.later[membership]
+            if membership in self.working or membership in self.index:
+                self.reissue(membership)
+
+    def reissue(self, membership: Membership) -> None:
+        """What is owed to this membership, by its stored rows, is issued again."""
+        standing = self.standing(membership)
+        standing.gen += 1
+        if standing.where == IDLE:
+            self._enqueue(standing)
+
+    def _stored(self, part: Part) -> Iterator[Row]:
+        for key, data in part.rows.items():
+            yield load(part, key, data)
+
+    def clear(self) -> None:
+        """Forget everything: the partitions went to somebody else, or not all of them are here any more."""
+        for part in self.parts.values():
+            part.working.clear()
+            part.rows.clear()
+        for standing in self.working.values():
+            standing.rows.clear()
+            standing.refs = ()
+            standing.where = IDLE
+            standing.gen = -1
+        self.index.clear()
+        self.working.clear()
+        self.held.clear()
+        self.later.clear()
+        self.late.clear()
+        self._late_order.clear()
+        self.parts.clear()
+        self.open = self.alive = False

@@ -1,0 +1,114 @@
+"""The durable form of a row: one JSON object a row in the state topic, keyed by the keyed hash of the row key.
+
+    {"v":1,"segment":"gold","member":"c-17","told":"present","offset":4711,"at_ms":1795417124337}
+
+schemas/row-state.schema.json describes it; a row that is absent from the topic says nothing and is owed nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+VERSION: Final = 1
+META_KEY: Final = b"\x00partition"
+"""The key of the one record of a state partition that is about the partition: never 16 bytes long, as row keys are."""
+
+ROW_KEY_BYTES: Final = 16
+
+
+class RowState(msgspec.Struct, gc=False, omit_defaults=True):
+    """One row as it is stored.
+
+    segment, member: the membership it says; both null when it says none. told: of that membership, present or unknown.
+    others: memberships that it said earlier and whose end was not confirmed: [segment, member, present|unknown].
+    offset: of the newest event folded into it. at_ms: that event's Kafka timestamp, from which forgetting counts.
+    pending: why it waits without holding an offset; null when it does not.
+    """
+
+    v: int
+    segment: str | None = None
+    member: str | None = None
+    told: str | None = None
+    others: list[tuple[str, str, str]] = []  # noqa: RUF012  # msgspec copies a default list
+    offset: int = -1
+    at_ms: int = 0
+    pending: str | None = None
+
+
+class PartitionState(msgspec.Struct, gc=False, omit_defaults=True):
+    """The record under META_KEY: what the state of this partition belongs to. A mismatch is never mixed, always said."""
+
+    v: int
+    topic_id: str = ""
+    fingerprint: str = ""
+    partitions: int = 0
+
+
+class OffsetMetadata(msgspec.Struct, gc=False, omit_defaults=True):
+    """What travels in the metadata of a committed offset (at most 4,096 bytes there).
+
+    clean: the owner left with nothing queued, in flight or settling. position: the highest streamed source position seen.
+    fold_to: nothing is sent before the fold has reached this offset (first start). partitions: the topic's count at first start.
+    """
+
+    v: int = VERSION
+    clean: bool = False
+    position: str | None = None
+    fold_to: int = 0
+    partitions: int = 0
+
+
+_encode = msgspec.json.Encoder().encode
+_row = msgspec.json.Decoder(RowState).decode
+_partition = msgspec.json.Decoder(PartitionState).decode
+_metadata = msgspec.json.Decoder(OffsetMetadata).decode
+
+
+def encode(state: RowState | PartitionState | OffsetMetadata) -> bytes:
+    return _encode(state)
+
+
+def decode_row(data: bytes) -> RowState:
+    """Raises ValueError when the bytes are no row state of a version that this program knows."""
+    try:
+        state = _row(data)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"no row state: {error}") from error
+    if state.v != VERSION:
+        raise ValueError(f"row state of version {state.v}, this program reads version {VERSION}")
+    return state
+
+
+def decode_partition(data: bytes) -> PartitionState:
+    """Raises ValueError like decode_row."""
+    try:
+        state = _partition(data)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"no partition state: {error}") from error
+    if state.v != VERSION:
+        raise ValueError(f"partition state of version {state.v}, this program reads version {VERSION}")
+    return state
+
+
+def decode_metadata(text: str | None) -> OffsetMetadata | None:
+    """The metadata of a committed offset; None when it is absent or somebody else's (an operator's reset, for example)."""
+    if not text:
+        return None
+    try:
+        metadata = _metadata(text)
+    except msgspec.MsgspecError:
+        return None
+    return metadata if metadata.v == VERSION else None
+
+
+def row_key_hash(canonical: bytes, secret: bytes) -> bytes:
+    """The row's key in memory and in the state topic: 16 bytes from which the source's key cannot be read back."""
+    return hashlib.blake2b(canonical, digest_size=ROW_KEY_BYTES, key=secret).digest()
+
+
+def fingerprint(parts: Any, secret: bytes) -> str:
+    """A short fingerprint of what decides what a row says, and of the hash secret."""
+    return hashlib.blake2b(_encode(parts), digest_size=8, key=secret).hexdigest()
