@@ -128,8 +128,8 @@ class State(Section):
     """The memory of what each row said, in compacted topics beside the source."""
 
     create_topics: bool = Field(default=True, description="create missing state topics; false: they must exist")
-    replication_factor: Count | None = Field(
-        default=None, ge=1, le=32_767, description="replicas; null: the broker's default"
+    replication_factor: Annotated[Count, Field(ge=1, le=32_767)] | None = Field(
+        default=None, description="replicas of a state topic, 1 to 32767; null: the broker's default"
     )
     hash_secret_file: Path | None = Field(default=None, description="file with the key under which row keys are hashed")
     rows_in_memory_max: Count = Field(
