@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints
 
 PathOfKeys = tuple[str, ...]
 
@@ -89,6 +89,8 @@ def is_plain_http(url: str) -> bool:
 Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int), StringConstraints(min_length=1)]
 Url = Annotated[Text, BeforeValidator(lambda value: _url(value) if isinstance(value, str) else value)]
 Count = Annotated[int, BeforeValidator(_number)]
+# the range stands inside: put around a validator that is optional, it would not reach the JSON Schema
+Replicas = Annotated[int, Field(ge=1, le=32_767), BeforeValidator(_number)]
 Seconds = Annotated[float, BeforeValidator(_number)]
 Scalar = str | int | bool | None
 Start = Annotated[

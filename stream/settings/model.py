@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stream.settings.kafka import check, check_secret_names
-from stream.settings.kinds import Count, Problems, Seconds, Section, Start, Text, Url, is_plain_http
+from stream.settings.kinds import Count, Problems, Replicas, Seconds, Section, Start, Text, Url, is_plain_http
 from stream.settings.tables import Table
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
@@ -128,7 +128,7 @@ class State(Section):
     """The memory of what each row said, in compacted topics beside the source."""
 
     create_topics: bool = Field(default=True, description="create missing state topics; false: they must exist")
-    replication_factor: Annotated[Count, Field(ge=1, le=32_767)] | None = Field(
+    replication_factor: Replicas | None = Field(
         default=None, description="replicas of a state topic, 1 to 32767; null: the broker's default"
     )
     hash_secret_file: Path | None = Field(default=None, description="file with the key under which row keys are hashed")
