@@ -1,0 +1,350 @@
+"""The one owner of the Kafka consumer: records in slices, assignments stamped with epochs, pauses, offsets.
+
+One thread calls it. An exception that escaped a callback would lose the batch already taken, so callbacks catch everything and
+the loop finds it in `failure`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import confluent_kafka as ck
+
+from stream.core.model import Slice, TopicPartition
+from stream.errors import SegstreamError, Unavailable
+
+TAKE_MAX: Final = 10_000
+CALL_TIMEOUT_S: Final = 15.0
+
+OWNED: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "allow.auto.create.topics": False,
+}
+"""Consumer properties that the program sets itself: the settings refuse them."""
+
+
+class Listener(Protocol):
+    """Who hears of rebalances, inside poll, on the loop's thread."""
+
+    def on_assigned(self, tps: Sequence[TopicPartition]) -> None:
+        """These partitions were added; they are paused."""
+
+    def on_revoked(self, tps: Sequence[TopicPartition]) -> None:
+        """These partitions are to be given back: drain and commit before returning."""
+
+    def on_lost(self, tps: Sequence[TopicPartition]) -> None:
+        """These partitions are somebody else's already: forget, never commit."""
+
+
+class Taken(NamedTuple):
+    """What one take brought. ends: partitions whose end was reached, to the offset there. gone: partitions whose offset is gone."""
+
+    slices: list[Slice]
+    records: int
+    ends: list[tuple[TopicPartition, int]]
+    gone: list[tuple[TopicPartition, str]]
+
+
+class Position(NamedTuple):
+    """A committed offset and its metadata."""
+
+    offset: int
+    metadata: str
+
+
+def consumer_properties(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """The settings' librdkafka properties with those that the program owns."""
+    merged = {"partition.assignment.strategy": "cooperative-sticky", **properties, **OWNED, **more}
+    if merged.get("group.protocol") == "consumer":
+        for name in ("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"):
+            merged.pop(name, None)
+    return merged
+
+
+class Source:
+    """The consumer group's member. Raises Unavailable where the brokers do not answer."""
+
+    def __init__(
+        self,
+        properties: Mapping[str, Any],
+        topics: Sequence[str],
+        listener: Listener,
+        *,
+        log: Callable[[str, str], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._listener: Final = listener
+        self._log: Final = log
+        self._now: Final = now
+        self._epochs: dict[TopicPartition, int] = {}
+        self._epoch = itertools.count(1)
+        self._paused: set[TopicPartition] = set()
+        self.assignment: set[TopicPartition] = set()
+        self.failure: BaseException | None = None
+        self._consumer: Final = ck.Consumer(
+            {**consumer_properties(properties), "error_cb": self._on_error, "logger": _Silent(log)}
+        )
+        self._topics: Final = list(topics)
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    # ---- callbacks -----------------------------------------------------------------------------------------------
+
+    def _on_error(self, error: ck.KafkaError) -> None:
+        if error.fatal():
+            self.failure = self.failure or Unavailable(f"Kafka client: {error.str()}")
+        else:
+            self._log("kafka", str(error.str()))
+
+    def _guarded(self, step: Callable[[Sequence[TopicPartition]], None], parts: Iterable[ck.TopicPartition]) -> None:
+        try:
+            step([TopicPartition(p.topic, p.partition) for p in parts])
+        except BaseException as error:  # noqa: BLE001 - see the module's docstring
+            self.failure = self.failure or error
+
+    def _on_assign(self, consumer: ck.Consumer, parts: list[ck.TopicPartition]) -> None:
+        try:
+            # read from where the loop says after it restored the partition; until then nothing is fetched in earnest
+            consumer.incremental_assign([ck.TopicPartition(p.topic, p.partition, ck.OFFSET_END) for p in parts])
+            if parts:
+                consumer.pause(parts)
+        except ck.KafkaException as error:
+            self.failure = self.failure or Unavailable(f"Kafka assignment: {error.args[0].str()}")
+            return
+        tps = [TopicPartition(p.topic, p.partition) for p in parts]
+        self.assignment.update(tps)
+        self._paused.update(tps)
+        self._guarded(self._listener.on_assigned, parts)
+
+    def _on_revoke(self, _: ck.Consumer, parts: list[ck.TopicPartition]) -> None:
+        self._guarded(self._listener.on_revoked, parts)
+        self._leave(parts)
+
+    def _on_lost(self, _: ck.Consumer, parts: list[ck.TopicPartition]) -> None:
+        self._guarded(self._listener.on_lost, parts)
+        self._leave(parts)
+
+    def _leave(self, parts: Iterable[ck.TopicPartition]) -> None:
+        for part in parts:
+            tp = TopicPartition(part.topic, part.partition)
+            self.assignment.discard(tp)
+            self._paused.discard(tp)
+            self._epochs.pop(tp, None)
+
+    # ---- records -------------------------------------------------------------------------------------------------
+
+    def begin(self, tp: TopicPartition, offset: int) -> int:
+        """Read this partition from here, under a new epoch, which is returned. It stays paused until flow() lets it go."""
+        part = ck.TopicPartition(tp.topic, tp.partition, offset)
+        deadline = self._now() + CALL_TIMEOUT_S
+        while True:
+            try:
+                self._consumer.seek(part)
+                break
+            except ck.KafkaException as error:
+                # a partition that was just assigned is not active at once
+                if (
+                    error.args[0].code() not in (ck.KafkaError._STATE, ck.KafkaError._IN_PROGRESS)
+                    or self._now() > deadline
+                ):  # noqa: SLF001 - the client's own names
+                    raise Unavailable(f"seek {tp.topic}[{tp.partition}] to {offset}: {error.args[0].str()}") from error
+                self._consumer.consume(0, 0.01)
+        epoch = next(self._epoch)
+        self._epochs[tp] = epoch
+        return epoch
+
+    def end_epoch(self, tp: TopicPartition) -> None:
+        """Whatever is still on its way of this partition is not wanted any more."""
+        self._epochs.pop(tp, None)
+
+    def flow(self, wanted: set[TopicPartition]) -> None:
+        """Pause and resume so that just these partitions deliver records."""
+        pause = [tp for tp in self.assignment - wanted if tp not in self._paused]
+        resume = [tp for tp in self._paused if tp in wanted]
+        if pause:
+            self._consumer.pause([ck.TopicPartition(*tp) for tp in pause])
+            self._paused.update(pause)
+        if resume:
+            self._consumer.resume([ck.TopicPartition(*tp) for tp in resume])
+            self._paused.difference_update(resume)
+
+    @property
+    def paused(self) -> int:
+        """How many assigned partitions are paused."""
+        return len(self._paused)
+
+    def take(self, limit: int, wait_s: float) -> Taken:
+        """At most `limit` records, waiting at most wait_s for the first: what is there comes at once."""
+        first = self._consumer.poll(wait_s)
+        if first is None:
+            return Taken([], 0, [], [])
+        messages = [first]
+        if limit > 1:
+            messages += self._consumer.consume(min(limit - 1, TAKE_MAX), 0)
+        return self._sliced(messages)
+
+    def _sliced(self, messages: list[Any]) -> Taken:
+        ends: list[tuple[TopicPartition, int]] = []
+        gone: list[tuple[TopicPartition, str]] = []
+        runs: dict[tuple[str, int], list[Any]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._event(message, error, ends, gone)
+                continue
+            place = (message.topic(), message.partition())
+            run = runs.get(place)
+            if run is None:
+                runs[place] = [message]
+            else:
+                run.append(message)
+        slices: list[Slice] = []
+        records = 0
+        for (topic, partition), run in runs.items():
+            tp = TopicPartition(topic, partition)
+            epoch = self._epochs.get(tp)
+            if epoch is None:
+                continue
+            records += len(run)
+            slices.append(
+                Slice(
+                    tp,
+                    epoch,
+                    [m.offset() for m in run],
+                    [m.key() for m in run],
+                    [m.value() for m in run],
+                    [m.timestamp()[1] for m in run],
+                    run,
+                    _Headers(run),
+                )
+            )
+        return Taken(slices, records, [(tp, o) for tp, o in ends if tp in self._epochs], gone)
+
+    def _event(
+        self,
+        message: Any,
+        error: ck.KafkaError,
+        ends: list[tuple[TopicPartition, int]],
+        gone: list[tuple[TopicPartition, str]],
+    ) -> None:
+        code = error.code()
+        if code == ck.KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own name
+            ends.append((TopicPartition(message.topic(), message.partition()), message.offset()))
+        elif code in (ck.KafkaError._AUTO_OFFSET_RESET, ck.KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+            if message.topic() is not None:
+                gone.append((TopicPartition(message.topic(), message.partition()), error.str()))
+        elif error.fatal():
+            self.failure = self.failure or Unavailable(f"Kafka client: {error.str()}")
+        else:
+            self._log("kafka", str(error.str()))
+
+    def epoch(self, tp: TopicPartition) -> int | None:
+        """The epoch under which this partition is read now."""
+        return self._epochs.get(tp)
+
+    # ---- offsets -------------------------------------------------------------------------------------------------
+
+    def committed(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, Position]:
+        """The group's committed offsets, stable ones only (none of an open transaction). Absent where there is none."""
+        found: dict[TopicPartition, Position] = {}
+        try:
+            parts = self._consumer.committed([ck.TopicPartition(*tp) for tp in tps], timeout=CALL_TIMEOUT_S)
+        except ck.KafkaException as error:
+            raise Unavailable(f"committed offsets: {error.args[0].str()}") from error
+        for part in parts:
+            if part.error is not None:
+                raise Unavailable(f"committed offset of {part.topic}[{part.partition}]: {part.error.str()}")
+            if part.offset >= 0:
+                found[TopicPartition(part.topic, part.partition)] = Position(part.offset, part.metadata or "")
+        return found
+
+    def watermarks(self, tp: TopicPartition) -> tuple[int, int]:
+        """The partition's low and high watermark, asked now."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                ck.TopicPartition(*tp), timeout=CALL_TIMEOUT_S, cached=False
+            )
+        except ck.KafkaException as error:
+            raise Unavailable(f"watermarks of {tp.topic}[{tp.partition}]: {error.args[0].str()}") from error
+        return int(low), int(high)
+
+    def known_end(self, tp: TopicPartition) -> int:
+        """The end as the last fetch told it, without asking; -1 when unknown."""
+        try:
+            return int(self._consumer.get_watermark_offsets(ck.TopicPartition(*tp), cached=True)[1])
+        except ck.KafkaException:
+            return -1
+
+    def at_time(self, tps: Sequence[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
+        """The first offset at or after this time for each; -1 where there is none."""
+        try:
+            parts = self._consumer.offsets_for_times(
+                [ck.TopicPartition(*tp, timestamp_ms) for tp in tps], timeout=CALL_TIMEOUT_S
+            )
+        except ck.KafkaException as error:
+            raise Unavailable(f"offsets for a time: {error.args[0].str()}") from error
+        return {TopicPartition(p.topic, p.partition): p.offset for p in parts}
+
+    def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        """Commit these now, outside any transaction. Raises Unavailable when the broker refuses."""
+        parts = [ck.TopicPartition(*tp, offset, metadata=metadata) for tp, (offset, metadata) in offsets.items()]
+        try:
+            answers = self._consumer.commit(offsets=parts, asynchronous=False)
+        except ck.KafkaException as error:
+            raise Unavailable(f"commit: {error.args[0].str()}") from error
+        for part in answers or ():
+            if part.error is not None:
+                raise Unavailable(f"commit of {part.topic}[{part.partition}]: {part.error.str()}")
+
+    def group_metadata(self) -> Any:
+        """What a transaction proves its membership with."""
+        return self._consumer.consumer_group_metadata()
+
+    def partition_counts(self) -> dict[str, int]:
+        """The partition count of every topic of the cluster."""
+        try:
+            topics = self._consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
+        except ck.KafkaException as error:
+            raise Unavailable(f"topics: {error.args[0].str()}") from error
+        return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+
+    def close(self) -> None:
+        """Leave the group; revokes what is still assigned, through the callbacks."""
+        try:
+            self._consumer.close()
+        except (RuntimeError, ck.KafkaException) as error:
+            self._log("kafka", f"close: {error}")
+        if self.failure is not None and not isinstance(self.failure, SegstreamError):
+            raise self.failure
+
+
+class _Headers:
+    """Headers of one run of messages, parsed when asked."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: list[Any]) -> None:
+        self._run = run
+
+    def __call__(self, i: int) -> Sequence[tuple[str, bytes | None]]:
+        return self._run[i].headers() or ()
+
+
+class _Silent:
+    """librdkafka's own log lines, handed to ours: the client calls `log(level, format, *args)` of a logging.Logger."""
+
+    def __init__(self, log: Callable[[str, str], None]) -> None:
+        self._log = log
+
+    def log(self, _level: int, text: str, *args: Any) -> None:
+        self._log("kafka", text % args if args else text)

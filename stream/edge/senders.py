@@ -1,0 +1,90 @@
+"""N threads that turn calls into outcomes; they decide nothing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from stream.core.model import Call, Outcome
+
+
+class Destination(Protocol):
+    """Whoever performs a call: retail.red, or nobody in a dry run."""
+
+    def send(self, call: Call) -> Outcome:
+        """Never raises; thread-safe."""
+
+
+class Lease:
+    """How long this process may send after its last contact with the consumer group.
+
+    A process that was paused past its session wakes up with calls queued; the clock went on meanwhile, so they are not written.
+    After such a gap only a proof of membership (an offset commit that the broker accepted) makes it valid again.
+    """
+
+    def __init__(self, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lease_s: Final = lease_s
+        self._clock: Final = clock
+        self._contact_s = clock()
+
+    def valid(self) -> bool:
+        return self._clock() - self._contact_s < self._lease_s
+
+    def renew(self, *, proven: bool = False) -> bool:
+        """The loop is in contact with the group. False when the gap was too long to believe that without proof."""
+        if not proven and not self.valid():
+            return False
+        self._contact_s = self._clock()
+        return True
+
+
+class Senders:
+    """The pool. `finished()` brings the outcomes in the order in which the calls ended."""
+
+    def __init__(self, destination: Destination, slots: int) -> None:
+        self._destination: Final = destination
+        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._run, name=f"sender-{n}", daemon=True) for n in range(slots)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, call: Call) -> None:
+        self._calls.put(call)
+
+    def finished(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        try:
+            while True:
+                outcomes.append(self._outcomes.get_nowait())
+        except queue.Empty:
+            return outcomes
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._calls.put(None)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                outcome = self._destination.send(call)
+            except Exception as error:  # noqa: BLE001 - a call must never be lost: not knowing is an outcome too
+                outcome = Outcome(call, "unknown", 0, (), None, type(error).__name__, str(error), time.monotonic(), 0.0)
+            self._outcomes.put(outcome)
+
+
+class DryRun:
+    """A destination that is told nothing: every call succeeds at once, and `say(call)` hears what would have been sent."""
+
+    def __init__(self, say: Callable[[Call], None]) -> None:
+        self._say: Final = say
+
+    def send(self, call: Call) -> Outcome:
+        self._say(call)
+        status = 201 if call.op == "add" else 200
+        return Outcome(call, "answered", status, (), None, "", "", time.monotonic(), 0.0)
