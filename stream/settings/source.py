@@ -18,6 +18,8 @@ DEPTH_MAX: Final = 20
 PREFIX: Final = "SEGSTREAM_"
 # what Kubernetes sets in every pod beside a Service that is called segstream
 _SERVICE_LINK: Final = re.compile(r"SEGSTREAM_(SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?)")
+# what the command line reads itself: the name of the file
+_OTHERS: Final = ("SEGSTREAM_CONFIG",)
 _DOTTED: Final = ("kafka", "kafka_secret_files")
 
 
@@ -165,7 +167,7 @@ class _Reader:
 def read_environment(tree: Tree, environment: Mapping[str, str], sections: Sequence[str]) -> None:
     """Set what SEGSTREAM_<SECTION>__<KEY> variables say. `sections` are the top-level keys."""
     for variable in sorted(environment):
-        if not variable.startswith(PREFIX) or _SERVICE_LINK.fullmatch(variable):
+        if not variable.startswith(PREFIX) or variable in _OTHERS or _SERVICE_LINK.fullmatch(variable):
             continue
         place = f"environment {variable}"
         first, *rest = variable.removeprefix(PREFIX).lower().split("__")
