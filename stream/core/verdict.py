@@ -181,9 +181,11 @@ def _items(outcome: Outcome, delay_s: float, attempt: int) -> Verdict:
     if nobody:
         # Somebody was not done, and who is unknown: all are sent again, in halves, until an error has only one to mean.
         return Verdict("split", "unnamed_errors", delay_s, settles_later=later, may_land_late=True)
+    if not (retry or refused):
+        return Verdict("done", "ok", settles_later=later)
     for member in refused:
         retry.pop(member, None)
-    return Verdict("done", "items" if retry or refused else "ok", delay_s, later, may_land_late, retry, refused)
+    return Verdict("done", "items", delay_s, later, may_land_late, retry, refused)
 
 
 def _named(error: ItemError, members: tuple[str, ...], known: frozenset[str]) -> str | None:
