@@ -37,7 +37,8 @@ class Delivery:
     """Everything between a row that owes something and retail.red's confirmed answer.
 
     refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people.
-    delivered_ms collects the source time (ms) of each delivered row's event, negative for one of a snapshot.
+    delivered collects, for each accepted call, when it was accepted (the caller's `wall_s` of settle) and the source time (ms) of each
+    row's event in it, negative for one of a snapshot.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Delivery:
         self._refuse: Final = refuse
         self.lanes: Final = Lanes(limits)
         self.flights: Final[dict[int, Flight]] = {}
-        self.delivered_ms: list[int] = []
+        self.delivered: list[tuple[float, list[int]]] = []
         self.blocked_until_s = float("-inf")
         self.blocked_reason = ""
         self.failures = 0
@@ -90,6 +91,10 @@ class Delivery:
         """Memberships whose segment does not exist at retail.red."""
         return sum(len(segment.parked) for segment in self._missing)
 
+    def pending(self) -> dict[str, int]:
+        """Memberships that wait without holding an offset, by reason."""
+        return {SEGMENT_MISSING: self.parked()}
+
     def missing_segments(self) -> list[str]:
         return [segment.code for segment in self._missing]
 
@@ -123,7 +128,7 @@ class Delivery:
             lane, half = self._halves.popleft()
             standings = [s for s in half if s.gen >= 0 and self._ready(s, lane, now_s)]
             if standings:
-                sends.append(self._launch(lane, standings))
+                sends.append(self._launch(lane, standings, "split"))
                 slots -= 1
         if slots <= 0 or not self.lanes.open:
             return sends
@@ -133,8 +138,7 @@ class Delivery:
                 standings = self._take(lane, now_s)
                 if not standings:
                     break
-                self._tally["flushes", trigger] += 1
-                sends.append(self._launch(lane, standings))
+                sends.append(self._launch(lane, standings, trigger))
                 slots -= 1
                 if len(lane.queue) < self._limits.members_max:
                     break
@@ -188,18 +192,18 @@ class Delivery:
             standing.late_op = None
         return True
 
-    def _launch(self, lane: Lane, standings: list[Standing]) -> Send:
+    def _launch(self, lane: Lane, standings: list[Standing], trigger: str) -> Send:
         for standing in standings:
             standing.where = FLIGHT
         self._numbers += 1
         call = Call(self._numbers, lane.op, lane.segment.code, tuple([s.membership[1] for s in standings]))
         self.flights[call.number] = Flight(call, lane, standings, [s.gen for s in standings])
         lane.segment.flights += 1
-        return Send(call)
+        return Send(call, trigger)
 
     # ---- answers -------------------------------------------------------------------------------------------------
 
-    def settle(self, outcome: Outcome, now_s: float, jitter: float) -> Verdict | None:
+    def settle(self, outcome: Outcome, now_s: float, jitter: float, wall_s: float = 0.0) -> Verdict | None:
         """What this outcome means, member by member. None when the call is not known any more. jitter: in [0, 1)."""
         flight = self.flights.pop(outcome.call.number, None)
         if flight is None:
@@ -213,7 +217,7 @@ class Delivery:
             self._remember_late(flight, now_s)
         kind = verdict.kind
         if kind == "done":
-            self._done(flight, verdict, now_s, jitter)
+            self._done(flight, verdict, now_s, jitter, wall_s)
         elif kind == "segment_missing":
             self._segment_missing(flight, now_s)
         elif kind == "split":
@@ -233,7 +237,7 @@ class Delivery:
             if standing.table.late_until_s < until_s:
                 standing.table.late_until_s = until_s
 
-    def _done(self, flight: Flight, verdict: Verdict, now_s: float, jitter: float) -> None:
+    def _done(self, flight: Flight, verdict: Verdict, now_s: float, jitter: float, wall_s: float) -> None:
         lane, op = flight.lane, flight.call.op
         lane.attempts = 0
         self.failures = 0
@@ -250,7 +254,8 @@ class Delivery:
         troubled = bool(retry or refused)
         settles_later = verdict.settles_later
         settle_at_s = now_s + self._limits.settle_s
-        delivered, settling = self.delivered_ms, self._settling
+        delivered: list[int] = []
+        settling = self._settling
         rows = 0
         for standing, gen in zip(flight.standings, flight.gens, strict=True):
             if standing.gen < 0:
@@ -274,6 +279,8 @@ class Delivery:
             else:
                 self._confirmed(standing, gen, op)
         self._tally["members_sent", op] += rows
+        if delivered:
+            self.delivered.append((wall_s, delivered))
 
     def _put_refused(self, standing: Standing, gen: int, reason: str) -> None:
         if standing.gen == gen:

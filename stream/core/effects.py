@@ -14,9 +14,10 @@ class Restore(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Send this call; answered by Engine.settle."""
+    """Send this call; answered by Engine.settle. trigger: what made it due (size, age, idle, window, drain, split)."""
 
     call: Call
+    trigger: str = "size"
 
 
 class Write(NamedTuple):

@@ -37,8 +37,7 @@ class Letter:
 class Engine:
     """Rows, batches, calls and offsets of every partition that this instance owns.
 
-    tally counts what happened, by (metric, label…), and delivered_ms the source times of what was delivered (negative for a
-    snapshot's): the caller reads and clears both. behind: set by the caller while it is far from the ends of its partitions.
+    tally counts what happened, by (metric, label…): the caller reads and clears it. behind: set by the caller while it is far from the ends of its partitions.
     """
 
     def __init__(
@@ -70,8 +69,14 @@ class Engine:
         self._counts[topic] = count
 
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
-        """These partitions are ours now; nothing of them acts before they are restored."""
-        self._owned.update(dict.fromkeys(tps))
+        """These partitions are ours now; nothing of them acts before they are restored.
+
+        Rows that have one owner are restored together: when one of their partitions comes late, all of them are restored anew.
+        """
+        new = [tp for tp in tps if tp not in self._owned]
+        self._owned.update(dict.fromkeys(new))
+        if self._sole is not None and any(self._spec(tp.topic).sole for tp in new):
+            self._let_go([self._sole])
 
     def not_owned(self) -> list[TopicPartition]:
         """The partitions that must be owned here too before tables without keyed ownership may act; empty when all are."""
@@ -174,7 +179,7 @@ class Engine:
                         standing.where = IDLE
                         self.delivery.enqueue(standing)
             if table.later:
-                table.resume(max(0, self.limits.standings_max // 2 - len(table.working)))
+                table.resume(max(0, (self.limits.standings_max + 1) // 2 - len(table.working)))
 
     # ---- feeding -------------------------------------------------------------------------------------------------
 
@@ -203,7 +208,8 @@ class Engine:
 
     def takes(self, tp: TopicPartition) -> bool:
         """Whether records of this partition are wanted now, room aside."""
-        return tp in self._parts and tp.topic not in self.halted and not self._parts[tp].draining
+        part = self._parts.get(tp)
+        return part is not None and part.table.whole and tp.topic not in self.halted and not part.draining
 
     def feed(
         self,
@@ -259,9 +265,10 @@ class Engine:
 
     def _refuse(self, standing: Standing, reason: str, detail: str) -> None:
         """retail.red will never take this member: a letter for each row that says so, and the rows say why they wait."""
-        for row in standing.rows:
+        pending = f"refused:{reason}"
+        for row in standing.table.undone(standing, pending):
             self._bury(row.part, row.offset, reason, detail, row.origin, row)
-        standing.table.set_aside(standing, f"refused:{reason}")
+        standing.table.set_aside(standing, pending)
 
     def buried(self, token: int) -> None:
         """This letter is acknowledged: its record is safe there."""
@@ -278,9 +285,9 @@ class Engine:
 
     # ---- answers -------------------------------------------------------------------------------------------------
 
-    def settle(self, outcome: Outcome, now_s: float, jitter: float) -> Verdict | None:
-        """A call ended. jitter in [0, 1) spreads the retries. None when the call is not known."""
-        return self.delivery.settle(outcome, now_s, jitter)
+    def settle(self, outcome: Outcome, now_s: float, jitter: float, wall_s: float = 0.0) -> Verdict | None:
+        """A call ended, at wall_s. jitter in [0, 1) spreads the retries. None when the call is not known."""
+        return self.delivery.settle(outcome, now_s, jitter, wall_s)
 
     def committed(self, number: int, *, ok: bool) -> None:
         """The commit in flight ended: it is durable, or certainly not."""
@@ -366,7 +373,13 @@ class Engine:
         tables = {id(p.table): p.table for tp in gone if (p := self._parts.get(tp)) is not None}
         if any(self._spec(tp.topic).sole for tp in gone) and self._sole is not None:
             tables[id(self._sole)] = self._sole
-        for table in tables.values():
+        self._let_go(tables.values())
+        self._asked -= gone
+        if any(self._spec(tp.topic).sole for tp in gone):
+            self._asked = {tp for tp in self._asked if not self._spec(tp.topic).sole or tp in self._parts}
+
+    def _let_go(self, tables: Iterable[RowTable]) -> None:
+        for table in tables:
             parts = list(table.parts.values())
             self.commits.drop(parts)
             for part in parts:
@@ -377,7 +390,4 @@ class Engine:
             if table is self._sole:
                 self._sole = None
             table.clear()
-        self._asked -= gone
-        if any(self._spec(tp.topic).sole for tp in gone):
-            self._asked = {tp for tp in self._asked if not self._spec(tp.topic).sole or tp in self._parts}
         self._draining = any(part.draining for part in self._parts.values())

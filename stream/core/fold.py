@@ -112,7 +112,7 @@ class Folder:
                     if type(said) is tuple:
                         says = said
                         if owners.get(said[0]) != owner:
-                            why = self._claim(said[0], owner)
+                            why = self._claim(said[0], owner) or None
                             if why:
                                 break
                     elif said is not None:

@@ -180,6 +180,7 @@ class RowTable:
         self._late_order: deque[tuple[float, Membership]] = deque()
         self.open = False
         self.alive = True
+        self.whole = False
         self.late_until_s = 0.0
         self._enqueue = enqueue
         self._rest = rest
@@ -268,16 +269,8 @@ class RowTable:
         rows = standing.rows
         if self.later:
             self.later.pop(membership, None)
-        for part, key in standing.refs:
-            row = part.row_at(key)
-            if (
-                row is not None
-                and row not in rows
-                and row.told.get(membership, PRESENT if op == "add" else None) != (PRESENT if op == "add" else None)
-            ):
-                part.working[key] = row
-                rows.append(row)
-                row.pins += 1
+        wanted = PRESENT if op == "add" else None
+        self._gather(standing, lambda row: row.told.get(membership, wanted) != wanted)
         leftover: list[RowRef] = []
         if op == "add":
             if standing.refs:
@@ -297,8 +290,26 @@ class RowTable:
         standing.refs = tuple(leftover)
         standing.attempts = 0
 
+    def _gather(self, standing: Standing, which: Callable[[Row], bool]) -> None:
+        """Take those of its stored rows into work that the next step changes."""
+        rows = standing.rows
+        for part, key in standing.refs:
+            row = part.row_at(key)
+            if row is not None and row not in rows and which(row):
+                part.working[key] = row
+                rows.append(row)
+                row.pins += 1
+
+    def undone(self, standing: Standing, pending: str) -> list[Row]:
+        """The rows, stored ones included, for which this membership will not be what they are owed, and do not say so yet."""
+        membership = standing.membership
+        self._gather(standing, lambda row: row.told.get(membership) == UNKNOWN and row.pending != pending)
+        return standing.rows
+
     def set_aside(self, standing: Standing, pending: str | None) -> None:
         """Nothing can be done about this membership now: its rows are stored as they are, with their unknowns, and say why."""
+        if pending is not None:
+            self.undone(standing, pending)
         refs = list(standing.refs)
         for row in standing.rows:
             row.pending = pending
@@ -360,6 +371,7 @@ class RowTable:
                 if row.says is None and not row.told:
                     part.absent.append((row.at_ms, row.key))
             part.absent = deque(sorted(part.absent))
+        self.whole = True
         self.index.update(counts)
         for membership, refs in lists.items():
             sayers = counts.get(membership, 0)

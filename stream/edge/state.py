@@ -13,7 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import confluent_kafka as ck
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package does not say what it exports
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from stream.core.effects import Commit
 from stream.core.model import TopicPartition
@@ -223,15 +228,16 @@ class Restoration:
         """Read on for at most so long; True when everything is there. Raises Unavailable on a broker's error."""
         if not self._ends:
             return True
+        message: Any
         for message in self._consumer.consume(READ_MAX, wait_s):
             error = message.error()
             place = (message.topic(), message.partition())
             if error is not None:
-                if error.code() == ck.KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own name
-                    if message.offset() >= self._ends.get(place, 0):
-                        self._ends.pop(place, None)
-                    continue
-                raise Unavailable(f"reading {place[0]}[{place[1]}]: {error.str()}")
+                if error.code() != ck.KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own name
+                    raise Unavailable(f"reading {place[0]}[{place[1]}]: {error.str()}")
+                if message.offset() >= self._ends.get(place, 0):
+                    self._ends.pop(place, None)
+                continue
             rows = self.rows[TopicPartition(self._by_topic[place[0]], place[1])]
             key, value = message.key(), message.value()
             self.records += 1

@@ -10,7 +10,7 @@ was read to its end and no further.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import fastavro
@@ -26,8 +26,9 @@ from stream.core.model import Change, Columns, Decoded, Unreadable
 
 Key = dict[str, Any] | None
 _END_FIELD: Final = "segstream_end"
-_END: Final = 0x5E6
-_END_BYTES: Final = b"\xcc\x17"
+_END: Final = 0x5E65_7374_7265_616D
+_END_BYTES: Final = b"\xda\x85\xab\xa6\x8e\xdd\xb9\xe5\xbc\x01"
+"""_END as Avro writes a long: long enough not to stand in a damaged payload by chance."""
 _ROW_OPS: Final = frozenset("crud")
 _SCALARS: Final = frozenset({"boolean", "long", "float", "double", "string", "bytes"})
 _DETAIL_MAX: Final = 200
@@ -45,16 +46,17 @@ class Writer:
         self._spec = spec
         self._shapes = Shapes(spec)
         self._parsed = fastavro.parse_schema(schema.root)
+        self._texts = {*spec.columns, "op", "__op", "__deleted", "connector", "snapshot", "sequence"}
         self._single = self._single_converts()
         self._text = self._columnar_text()
         self._key_columns = self._scalars_of(schema.root) if self._text and not schema.wrapped else None
         self._rows = self._row_plan() if self._text and not schema.wrapped else None
 
-    def parse(self, payload: bytes) -> Any:
+    def parse(self, payload: bytes, *, text_errors: str = "strict") -> Any:
         """Return one payload as a dict (or what the schema says). Raises ValueError when it does not fit."""
         stream = io.BytesIO(payload)
         try:
-            value = fastavro.schemaless_reader(stream, self._parsed, None)
+            value = fastavro.schemaless_reader(stream, self._parsed, None, handle_unicode_errors=text_errors)
         except (EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError, RecursionError) as error:
             raise ValueError(f"{type(error).__name__}: the bytes do not fit the schema") from None
         if stream.tell() != len(payload):
@@ -93,7 +95,14 @@ class Writer:
 
     def _value(self, payload: bytes, key: Key) -> Decoded:
         try:
-            return self._shapes.read(self.parse(payload), key, self._single)
+            # Text that nobody reads is not judged, as the columnar decoder does not look at it: what a record means
+            # must not depend on its neighbours in the batch.
+            value = self.parse(payload, text_errors="surrogateescape")
+            if value.__class__ is dict:
+                for level in (value, value.get("source"), value.get("before"), value.get("after")):
+                    if level.__class__ is dict:
+                        _assert_text(level[name] for name in self._texts if name in level)
+            return self._shapes.read(value, key, self._single)
         except ValueError as error:
             return Unreadable("avro", f"{error}"[:_DETAIL_MAX])
 
@@ -259,6 +268,18 @@ class Writer:
             else:
                 out.append(Change(op or "u", key, None, row, ts_ms or 0, op == "r", None))
         return out
+
+
+def _assert_text(values: Iterable[Any]) -> None:
+    """Raise ValueError (UnicodeEncodeError) where text was not UTF-8."""
+    for value in values:
+        if value.__class__ is str:
+            value.encode()
+        elif value.__class__ is list:
+            _assert_text(value)
+        elif value.__class__ is dict:
+            _assert_text(value.keys())
+            _assert_text(value.values())
 
 
 def _types(record: dict[str, Any]) -> dict[str, Type]:

@@ -96,7 +96,7 @@ class JsonRows:
             prefix = self._key_prefix
             if key_bytes is None:
                 key: Key | Unreadable = None
-            elif prefix is not None:
+            elif prefix is not None or len(key_bytes) > size_max:
                 key = read_key(key_bytes)
             else:
                 try:

@@ -1,0 +1,112 @@
+"""From what the engine counted to what Prometheus reads; once a second, so that it costs nothing per record."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from typing import Any, Final
+
+import confluent_kafka as ck
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # it does not say what it exports
+
+from stream.core.engine import Engine
+from stream.core.model import TopicPartition
+from stream.edge.metrics import LATENCY_BUCKETS_S, Metrics
+
+INTERVAL_S: Final = 1.0
+ENDS_INTERVAL_S: Final = 5.0
+
+
+class Report:
+    """Reads the engine's counts into the metrics. `totals` keeps what the log's summary lines say."""
+
+    def __init__(self, metrics: Metrics, admin: AdminClient) -> None:
+        self._metrics: Final = metrics
+        self._admin: Final = admin
+        self._next_s = 0.0
+        self._next_ends_s = 0.0
+        self._ends: dict[TopicPartition, int] = {}
+        self._asked: dict[Any, Any] = {}
+        self.totals: Counter[str] = Counter()
+
+    def due(self, now_s: float) -> bool:
+        return now_s >= self._next_s
+
+    def write(self, engine: Engine, paused: int, now_s: float, wall_s: float) -> None:
+        """Everything that changed since the last call."""
+        self._next_s = now_s + INTERVAL_S
+        metrics = self._metrics
+        for key, count in engine.tally.items():
+            self._count(key, count)
+        engine.tally.clear()
+        self._delivered(engine, wall_s)
+        metrics.open_edits(engine.delivery.lanes.depth())
+        metrics.paused(paused)
+        metrics.pending(engine.delivery.pending())
+        metrics.rows(sum(len(part.rows) for part in engine.parts()))
+        oldest: dict[str, float | None] = {}
+        for part in engine.parts():
+            found = part.ledger.oldest()
+            if found is None:
+                oldest.setdefault(part.tp.topic, None)
+                continue
+            read_s, source_ms = found
+            at_s = source_ms / 1000 if source_ms else wall_s - (now_s - read_s)
+            before = oldest.get(part.tp.topic)
+            oldest[part.tp.topic] = at_s if before is None else min(at_s, before)
+        for topic, at in oldest.items():
+            metrics.oldest_unacked(topic, at)
+        self._lag(engine, now_s)
+
+    def _count(self, key: tuple[str, ...], count: int) -> None:
+        metrics = self._metrics
+        kind = key[0]
+        if kind == "consumed":
+            metrics.consumed(key[1], key[2], count)
+            self.totals["records"] += count
+        elif kind == "skipped":
+            metrics.skipped(key[1], count)
+        elif kind == "letters":
+            metrics.lettered(key[1], count)
+            self.totals["letters"] += count
+        elif kind == "retries":
+            metrics.retried(key[1], count)
+        elif kind == "members_sent":
+            self.totals[key[1]] += count
+
+    def _delivered(self, engine: Engine, wall_s: float) -> None:
+        delivered, engine.delivery.delivered = engine.delivery.delivered, []
+        for at_s, source_ms in delivered:
+            buckets: Counter[tuple[int, bool]] = Counter()
+            sums: dict[tuple[int, bool], float] = {}
+            for ms in source_ms:
+                latency_s = max(0.0, at_s - abs(ms) / 1000)
+                place = (bisect_left(LATENCY_BUCKETS_S, latency_s), ms < 0)
+                buckets[place] += 1
+                sums[place] = sums.get(place, 0.0) + latency_s
+            for place, count in buckets.items():
+                # the mean of a bucket lies within it, so that it is counted where its members belong
+                self._metrics.delivered("snapshot" if place[1] else "stream", sums[place] / count, count)
+        _ = wall_s
+
+    def _lag(self, engine: Engine, now_s: float) -> None:
+        """Lag against ends that were asked for, not against the last fetch: a paused partition fetches nothing."""
+        for partition, future in list(self._asked.items()):
+            if future.done():
+                del self._asked[partition]
+                if future.exception() is None:
+                    self._ends[TopicPartition(partition.topic, partition.partition)] = future.result().offset
+        if now_s >= self._next_ends_s and not self._asked:
+            self._next_ends_s = now_s + ENDS_INTERVAL_S
+            wanted = {ck.TopicPartition(*part.tp): OffsetSpec.latest() for part in engine.parts()}  # type: ignore[no-untyped-call]
+            if wanted:
+                self._asked = dict(self._admin.list_offsets(wanted, request_timeout=ENDS_INTERVAL_S * 2))
+        for part in engine.parts():
+            end = self._ends.get(part.tp)
+            if end is not None and part.written is not None:
+                self._metrics.lag(part.tp.topic, part.tp.partition, max(0, end - part.written[0]))
+
+    def forget(self, tps: list[TopicPartition]) -> None:
+        for tp in tps:
+            self._ends.pop(tp, None)
+            self._metrics.unassigned(tp.topic, [tp.partition])

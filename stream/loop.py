@@ -1,0 +1,491 @@
+"""The live shell: take, decode, feed, settle, perform. The one place that knows the time and acts.
+
+It owns the consumer and the engine on one thread. Everything slow (requests, transactions, schemas) is done by threads that
+answer through queues, so that polling goes on whatever happens.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Final
+
+from confluent_kafka.admin import AdminClient
+from prometheus_client import CollectorRegistry
+
+from stream import __version__, wiring
+from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Send
+from stream.core.engine import Engine
+from stream.core.model import Call, TopicPartition
+from stream.edge import logs
+from stream.edge.api import RetailRed
+from stream.edge.health import Health, HealthServer
+from stream.edge.intake import Intake, Readable
+from stream.edge.kafka import Source
+from stream.edge.letters import Letters
+from stream.edge.metrics import Metrics
+from stream.edge.registry import Registry
+from stream.edge.report import Report
+from stream.edge.senders import Destination, DryRun, Lease, Senders
+from stream.edge.state import Committer, Topics, producer_properties
+from stream.edge.takeover import Takeover
+from stream.errors import Fenced, SegstreamError, Unavailable, Unfinished
+from stream.settings import Settings
+
+WAIT_S: Final = 0.05
+"""The longest wait for a record: outcomes and commits that end meanwhile wait with it."""
+TOPICS_INTERVAL_S: Final = 30.0
+SUMMARY_INTERVAL_S: Final = 10.0
+BEHIND_RECORDS: Final = 5_000
+"""A take of so many records means a backlog: then full requests matter more than fresh ones."""
+
+log: Final = logs.Log("loop")
+
+
+def _note(kind: str, text: str) -> None:
+    log.warning(text, kind=kind)
+
+
+class Loop:
+    """One instance, from subscribe to the last commit."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        destination: Callable[[Lease], Destination],
+        metrics: Metrics,
+        health: Health,
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        self.settings: Final = settings
+        self.metrics: Final = metrics
+        self.health: Final = health
+        self.dry_run: Final = dry_run
+        self.stopping = False
+        self.tables: Final = wiring.Tables(settings)
+        properties = wiring.kafka_properties(settings)
+        if dry_run:
+            # a shadow: it must take no partition from the group that works
+            properties["group.id"] = f"{settings.group_id}-dry-run"
+            properties.pop("group.instance.id", None)
+        group = str(properties["group.id"])
+        hash_secret = wiring.secret(settings.state.hash_secret_file)
+        self.engine: Final = Engine(
+            self.tables.spec, wiring.limits(settings), wiring.policy(settings), hash_secret=hash_secret
+        )
+        self.source: Final = Source(properties, self.tables.subscriptions, self, log=_note, now=time.monotonic)
+        registry = _registry(settings)
+        self.intake: Final = Intake(self.tables.decoding, registry, log=_note, now=time.monotonic)
+        topics = Topics(
+            properties, create=settings.state.create_topics, replication_factor=settings.state.replication_factor
+        )
+        self.topics: Final = topics
+        self.takeover: Final = Takeover(
+            self.source,
+            topics,
+            properties,
+            group,
+            settings.start,
+            fingerprint=self.tables.fingerprint(hash_secret),
+            shared=lambda topic: not self.tables.spec(topic).sole,
+            remember=not dry_run,
+        )
+        self.committer: Final = (
+            None
+            if dry_run
+            else Committer(
+                properties,
+                group,
+                transactions=settings.transactions,
+                transaction_timeout_ms=int(settings.session_timeout_s * 1000 * 2 / 3),
+                log=_note,
+            )
+        )
+        self.letters: Final = None if dry_run else Letters(properties, settings.letters_topic, _note)
+        self.lease: Final = Lease(settings.lease_s, logs_clock)
+        self.senders: Final = Senders(destination(self.lease), settings.retail_red.slots)
+        self.report: Final = Report(metrics, AdminClient(producer_properties(properties)))
+        self._properties = properties
+        self._random = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
+        self._counts: dict[str, int] = {}
+        self._ids: dict[str, str] = {}
+        self._topics_s = float("-inf")
+        self._summary_s = time.monotonic()
+        self._last: dict[str, int] = {}
+        self._behind_s = float("-inf")
+        self._said_closed = ""
+
+    # ---- rebalances (inside poll, on this thread) ----------------------------------------------------------------
+
+    def on_assigned(self, tps: Sequence[TopicPartition]) -> None:
+        self.metrics.rebalanced("assign")
+        log.info("partitions assigned", partitions=_names(tps))
+        for topic in {tp.topic for tp in tps}:
+            self.metrics.assigned(topic, [tp.partition for tp in tps if tp.topic == topic])
+        self.engine.assigned(tps)
+        self.health.ready("start")
+
+    def on_revoked(self, tps: Sequence[TopicPartition]) -> None:
+        self.metrics.rebalanced("revoke")
+        log.info("partitions revoked", partitions=_names(tps))
+        self._leave(tps, time.monotonic() + self.settings.drain_s)
+
+    def on_lost(self, tps: Sequence[TopicPartition]) -> None:
+        self.metrics.rebalanced("lost")
+        log.warning(
+            "partitions lost: what was unsent of them is forgotten, their next owner repeats it", partitions=_names(tps)
+        )
+        self._forget(tps)
+
+    def _leave(self, tps: Sequence[TopicPartition], deadline_s: float) -> str:
+        """Drain, commit the last time, forget. Returns why they were not left clean, empty when they were."""
+        engine = self.engine
+        if all(engine.part(tp) is None for tp in tps):
+            self._forget(tps)
+            return ""
+        engine.drain(tps)
+        # with the destination blocked for longer than the drain may take, waiting helps nobody: what is owed is told by the state
+        while (why := engine.busy(tps, time.monotonic())) and time.monotonic() < deadline_s:
+            if why in ("not_owner", "folding", "takeover", "repeat") or engine.delivery.blocked_until_s > deadline_s:
+                break
+            self._turn(0.01)
+        while engine.commits.flying is not None and time.monotonic() < deadline_s + self.settings.drain_s:
+            self._commits(0.05)
+        commit = engine.last_commit(tps, time.monotonic())
+        if commit is not None:
+            self._perform_commit(commit)
+            while engine.commits.flying is not None and time.monotonic() < deadline_s + self.settings.drain_s:
+                self._commits(0.05)
+        self._forget(tps)
+        if why:
+            log.warning("not left clean: the next owner waits before it acts", why=why, partitions=_names(tps))
+        return why
+
+    def _forget(self, tps: Sequence[TopicPartition]) -> None:
+        before = {part.tp for part in self.engine.parts()}
+        self.engine.forget(tps)
+        gone = before - {part.tp for part in self.engine.parts()}
+        for tp in gone | set(tps):
+            self.source.end_epoch(tp)
+        self.intake.forget(gone | set(tps))
+        self.takeover.forget(list(tps))
+        self.report.forget(list(tps))
+
+    # ---- one turn ------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until stopped. Returns the exit code; raises SegstreamError where going on is impossible."""
+        self.senders.start()
+        if self.committer is not None:
+            self.committer.start()
+        self._check_topics(time.monotonic())
+        self.source.subscribe()
+        self.health.not_ready("start", "has not joined the group yet")
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        while not self.stopping:
+            self.once()
+        return self.stop()
+
+    def once(self) -> None:
+        """Take what is there, and one turn of everything else."""
+        now_s = time.monotonic()
+        self._renew_lease()
+        room = self.engine.room()
+        flow = {tp for tp in self.source.assignment if self.engine.takes(tp)} - self.intake.waiting() if room else set()
+        self.source.flow(flow)
+        wait_s = max(0.0, min(WAIT_S, self.engine.next_s(now_s) - now_s))
+        if self.takeover.busy:
+            wait_s = 0.0
+        taken = self.source.take(min(room, BEHIND_RECORDS * 2) or 1, wait_s)
+        polled_s = time.monotonic()
+        self.health.beat()
+        self.metrics.polled()
+        self.metrics.spent("poll" if room else "backpressure", polled_s - now_s)
+        if self.source.failure is not None:
+            raise self.source.failure
+        if taken.records >= BEHIND_RECORDS:
+            self._behind_s = polled_s
+        self.engine.behind = polled_s - self._behind_s < 1.0
+        for one in taken.slices:
+            for readable in self.intake.read(one):
+                self._feed(readable)
+        for readable in self.intake.resumed():
+            self._feed(readable)
+        for tp, offset in taken.ends:
+            epoch = self.source.epoch(tp)
+            if epoch is not None and tp not in self.intake.waiting():
+                self.engine.caught_up(tp, epoch, offset)
+        for tp, text in taken.gone:
+            self.engine.halt(tp.topic, f"the offset of partition {tp.partition} is gone: {text}")
+        self.metrics.spent("decode", time.monotonic() - polled_s)
+        self._turn(0.0)
+        if now_s - self._topics_s > TOPICS_INTERVAL_S:
+            self._check_topics(now_s)
+
+    def _feed(self, readable: Readable) -> None:
+        taken, start, items = readable
+        end = start + len(items)
+        values = taken.values[start:end]
+        self.engine.feed(
+            taken.tp,
+            taken.epoch,
+            items,
+            taken.offsets[start:end],
+            taken.timestamps_ms[start:end],
+            [0 if value is None else len(value) for value in values],
+            taken.origins[start:end],
+            time.monotonic(),
+        )
+        self._newest(taken.tp.topic, items)
+
+    def _newest(self, topic: str, items: Sequence[Any]) -> None:
+        ts_ms = getattr(items[-1], "ts_ms", 0)
+        if ts_ms:
+            self.metrics.source_event(topic, ts_ms / 1000)
+
+    def _turn(self, commit_wait_s: float) -> None:
+        """Settle what ended, perform what is due."""
+        engine = self.engine
+        started_s = time.monotonic()
+        for outcome in self.senders.finished():
+            # the wall clock of its end, not of now: freshness must not count our own queue twice
+            wall_s = time.time() - (time.monotonic() - outcome.at_s)
+            verdict = engine.settle(outcome, time.monotonic(), self._random.random(), wall_s)
+            if verdict is not None and verdict.alarm:
+                log.error(
+                    "retail.red refuses this program, a person must look",
+                    reason=verdict.reason, status=outcome.status, code=outcome.code, segment=outcome.call.segment,
+                )  # fmt: skip
+        self._commits(commit_wait_s)
+        if self.letters is not None:
+            for token in self.letters.acknowledged():
+                engine.buried(token)
+        for found in self.takeover.step(0.01 if self.takeover.busy else 0.0):
+            engine.restored(found, time.monotonic())
+            log.info("partition restored", partition=f"{found.tp.topic}[{found.tp.partition}]", offset=found.position,
+                     rows=len(found.rows), first=found.fresh)  # fmt: skip
+        for effect in engine.effects(time.monotonic(), int(time.time() * 1000)):
+            self._perform(effect)
+        now_s = time.monotonic()
+        self.metrics.spent("api", now_s - started_s)
+        if self.report.due(now_s):
+            self.report.write(engine, self.source.paused, now_s, time.time())
+            self._say(now_s)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Send(call, trigger):
+                self.metrics.flushed(trigger, call.op, len(call.members))
+                self.senders.send(call)
+            case Commit():
+                self._perform_commit(effect)
+            case Restore(tps):
+                self.takeover.begin(tps)
+            case Bury():
+                log.warning("letter", reason=effect.reason, detail=effect.detail, topic=effect.tp.topic,
+                            partition=effect.tp.partition, offset=effect.offset)  # fmt: skip
+                if self.letters is None:
+                    self.engine.buried(effect.token)
+                else:
+                    self.letters.write(effect)
+            case Alarm(kind, text):
+                log.error(text, alarm=kind)
+
+    # ---- commits -------------------------------------------------------------------------------------------------
+
+    def _perform_commit(self, commit: Commit) -> None:
+        if self.committer is None:
+            self.engine.committed(commit.number, ok=True)
+        else:
+            self.committer.submit(commit, self.source.group_metadata() if self.settings.transactions else None)
+
+    def _commits(self, wait_s: float) -> None:
+        if self.committer is None or self.engine.commits.flying is None:
+            return
+        done = self.committer.finished(wait_s)
+        if done is None:
+            return
+        ok, detail = done.ok, done.detail
+        if ok and not self.settings.transactions:
+            try:
+                self.source.commit(self.engine.commits.flying.offsets)
+            except Unavailable as error:
+                ok, detail = False, str(error)
+        self.engine.committed(done.number, ok=ok)
+        self.metrics.committed("ok" if ok else "failed")
+        self.metrics.spent("commit", done.seconds)
+        if not ok:
+            log.warning("commit failed, it goes into the next", detail=detail)
+        if done.fatal:
+            raise Fenced(
+                f"the transaction cannot go on: {detail}",
+                advice="the process ends; its successor repeats what was open",
+            )
+
+    def _renew_lease(self) -> None:
+        if self.lease.renew():
+            return
+        # this process was paused: only the group's own word tells whether anything here is still ours
+        offsets = {part.tp: part.written for part in self.engine.parts() if part.written is not None}
+        try:
+            if offsets:
+                self.source.commit(offsets)
+        except Unavailable as error:
+            log.warning("paused past the lease, and the group does not know this instance any more", detail=str(error))
+            self.lease.renew(proven=False)
+            return
+        log.warning("paused past the lease, still a member of the group")
+        self.lease.renew(proven=True)
+
+    # ---- what changes seldom -------------------------------------------------------------------------------------
+
+    def _check_topics(self, now_s: float) -> None:
+        """New topics of a pattern, raised partition counts, recreated topics."""
+        self._topics_s = now_s
+        counts = self.tables.consumed(self.source.partition_counts())
+        ids = self.topics.ids(list(counts))
+        for topic, count in counts.items():
+            before = self._counts.get(topic, count)
+            if count != before and not self.tables.spec(topic).sole:
+                self.engine.halt(
+                    topic,
+                    f"it was raised from {before} to {count} partitions: rows that changed partition left "
+                    "their state behind; delete its state topic and the group's offsets of it, start anew",
+                )
+            if self._ids.get(topic) and ids.get(topic) and self._ids[topic] != ids[topic]:
+                self.engine.halt(
+                    topic, "it was recreated: its row state and offsets belong to its predecessor; delete both"
+                )
+            self.engine.partitions_known(topic, count)
+        self._counts = {**self._counts, **counts}
+        self._ids = {**ids, **self._ids}
+
+    def _say(self, now_s: float) -> None:
+        """Readiness, and a line every ten seconds."""
+        engine = self.engine
+        closed = sorted({why for table in engine.tables() if (why := engine.why_closed(table, now_s))})
+        missing = engine.not_owned() if self.source.assignment else []
+        if missing:
+            closed = ["not_owner"]
+        why = ", ".join(closed)
+        if why != self._said_closed:
+            self._said_closed = why
+            if missing:
+                log.warning("waits: tables without keyed ownership act only while one instance owns every partition of them",
+                            missing=_names(missing)[:10], advice="run one instance, or set partitioned_by")  # fmt: skip
+            elif why:
+                log.info("not sending yet", why=why)
+            else:
+                log.info("sending")
+        if now_s - self._summary_s >= SUMMARY_INTERVAL_S:
+            totals = dict(self.report.totals)
+            window_s = now_s - self._summary_s
+            log.info(
+                "stream",
+                records_per_s=round((totals.get("records", 0) - self._last.get("records", 0)) / window_s),
+                added=totals.get("add", 0),
+                removed=totals.get("remove", 0),
+                letters=totals.get("letters", 0),
+                rows=sum(len(part.rows) for part in engine.parts()),
+                open=engine.standings(),
+                in_flight=len(engine.delivery.flights),
+                pending=engine.delivery.parked(),
+                **({"waits_for": self.intake.why_waiting()} if self.intake.why_waiting() else {}),
+                **({"halted": dict(engine.halted)} if engine.halted else {}),
+                **({"blocked": engine.delivery.blocked_reason} if engine.delivery.blocked_until_s > now_s else {}),
+            )
+            self._last = totals
+            self._summary_s = now_s
+
+    # ---- the end -------------------------------------------------------------------------------------------------
+
+    def stop(self) -> int:
+        """Drain, commit, leave the group. 0 when everything was left clean, 75 when the drain ran out of time."""
+        log.info("stopping: draining", drain_s=self.settings.drain_s)
+        owned = [part.tp for part in self.engine.parts()]
+        busy_ok = {"", "settling", "folding", "takeover", "not_owner", "claiming", "repeat"}
+        why = self._leave(owned, time.monotonic() + self.settings.drain_s) if owned else ""
+        self.close()
+        if self.dry_run or why in busy_ok:
+            log.info("stopped", clean=not why)
+            return 0
+        raise Unfinished(f"the drain ran out of time ({why}): what was open is repeated at the next start")
+
+    def close(self) -> None:
+        """Free everything, whatever happened before."""
+        self.senders.close()
+        self.intake.close()
+        self.takeover.cancel()
+        if self.letters is not None:
+            self.letters.close()
+        if self.committer is not None:
+            self.committer.close()
+        self.source.close()
+
+
+def logs_clock() -> float:
+    """A clock that goes on while the machine sleeps, too: a lease must not outlive a suspended laptop."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _names(tps: Sequence[TopicPartition]) -> list[str]:
+    return [f"{tp.topic}[{tp.partition}]" for tp in sorted(tps)]
+
+
+def _registry(settings: Settings) -> Registry | None:
+    found = settings.registry
+    if found is None:
+        return None
+    password = wiring.secret(found.password_file).decode() if found.password_file else None
+    return Registry(found.url, found.username, password, found.ca_file, found.timeout_s)
+
+
+def run(settings: Settings, *, dry_run: bool = False) -> int:
+    """The command `segstream run`. Raises SegstreamError."""
+    metrics = Metrics(CollectorRegistry(), __version__)
+    health = Health(settings.max_poll_interval_s)
+    apis: list[RetailRed] = []
+
+    def destination(lease: Lease) -> Destination:
+        if dry_run:
+            return DryRun(_would)
+        apis.append(RetailRed(wiring.api_config(settings), lease=lease.valid, observe=metrics.requested))
+        return apis[0]
+
+    with HealthServer(settings.metrics.host, settings.metrics.port, metrics.registry, health) as server:
+        log.info(
+            "segstream",
+            version=__version__,
+            metrics=f"http://{server.host}:{server.port}",
+            group=settings.group_id,
+            dry_run=dry_run,
+        )
+        loop = Loop(settings, destination, metrics, health, dry_run=dry_run)
+
+        def stop(number: int, _: FrameType | None) -> None:
+            if loop.stopping:
+                raise SystemExit(128 + number)
+            loop.stopping = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            return loop.run()
+        except SegstreamError:
+            loop.close()
+            raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for api in apis:
+                api.close()
+
+
+def _would(call: Call) -> None:
+    log.info("would send", operation=call.op, segment=call.segment, members=len(call.members))

@@ -1,0 +1,149 @@
+"""From settings to the plain values that the core and the edge take. The one place that knows both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from stream.core.decode.spec import DecodeSpec
+from stream.core.fold import TableSpec
+from stream.core.limits import Limits
+from stream.core.mapping import Condition, RowMapping, TableRule
+from stream.core.rowstate import fingerprint
+from stream.core.verdict import VerdictPolicy
+from stream.edge.api import ApiConfig
+from stream.edge.token import Credentials
+from stream.errors import SettingsError
+from stream.settings import Settings, Table
+
+
+def secret(path: Any) -> bytes:
+    """The content of a secret file. Raises SettingsError, naming the file, when it cannot be read."""
+    if path is None:
+        return b""
+    try:
+        return bytes(path.read_bytes().strip())
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+
+
+def kafka_properties(settings: Settings) -> dict[str, Any]:
+    """librdkafka's properties with the secrets from their files."""
+    properties: dict[str, Any] = dict(settings.kafka)
+    for name, path in settings.kafka_secret_files.items():
+        properties[name] = secret(path).decode()
+    return properties
+
+
+def limits(settings: Settings) -> Limits:
+    api, batch, window = settings.retail_red, settings.batch, settings.window
+    return Limits(
+        members_max=api.members_max,
+        body_bytes_max=api.body_bytes_max,
+        slots=api.slots,
+        linger_s=batch.linger_s,
+        idle_s=batch.idle_s,
+        backlog_linger_s=max(5.0, batch.linger_s),
+        api_timeout_s=api.api_timeout_s,
+        settle_s=api.settle_s,
+        window_records_max=window.records_max,
+        window_bytes_max=window.bytes_max,
+        window_age_s=window.age_s,
+        standings_max=max(2 * window.records_max, 1000),
+        commit_interval_s=settings.commit_interval_s,
+        repeat_hold_s=settings.repeat_hold_s,
+        forget_after_s=settings.state.forget_after_s,
+    )
+
+
+def policy(settings: Settings) -> VerdictPolicy:
+    api = settings.retail_red
+    return VerdictPolicy(api.retry_base_s, api.retry_cap_s, api.retry_after_cap_s)
+
+
+def api_config(settings: Settings) -> ApiConfig:
+    api = settings.retail_red
+    return ApiConfig(
+        merchant=api.merchant,
+        credentials=Credentials(
+            client_id=api.client_id,
+            client_secret_file=api.client_secret_file,
+            grant=api.grant,
+            username=api.username or "",
+            password_file=api.password_file,
+        ),
+        auth_url=api.urls.auth,
+        segmentation_url=api.urls.segmentation,
+        customer_url=api.urls.customer,
+        allow_http=api.allow_http,
+        slots=api.slots,
+        api_timeout_s=api.api_timeout_s,
+        connect_timeout_s=min(5.0, api.api_timeout_s),
+        run_in_background=api.run_in_background,
+    )
+
+
+def rule(table: Table) -> TableRule:
+    return TableRule(
+        segment=table.segment.parts,
+        member_column=table.member.id,
+        present=tuple(Condition(c.column, c.test, c.values) for c in table.present),
+        replica_identity=table.replica_identity,
+        partitioned_by=table.partitioned_by,
+    )
+
+
+class Tables:
+    """Which table a topic belongs to, and what is compiled for it. Topics match by name first, then by pattern."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._exact: Final = {name: table for name, table in settings.tables.items() if not name.startswith("^")}
+        self._patterns: Final = [
+            (re.compile(name), table) for name, table in settings.tables.items() if name.startswith("^")
+        ]
+        self._specs: dict[str, TableSpec] = {}
+        self._own: Final = (f"{settings.group_id}-", settings.letters_topic)
+        self.subscriptions: Final = list(settings.tables)
+
+    def find(self, topic: str) -> Table | None:
+        table = self._exact.get(topic)
+        if table is None and not topic.startswith(self._own):
+            table = next((t for pattern, t in self._patterns if pattern.search(topic)), None)
+        return table
+
+    def __getitem__(self, topic: str) -> Table:
+        table = self.find(topic)
+        if table is None:
+            raise SettingsError(f"topic {topic} belongs to no table")
+        return table
+
+    def spec(self, topic: str) -> TableSpec:
+        spec = self._specs.get(topic)
+        if spec is None:
+            table = self[topic]
+            spec = self._specs[topic] = TableSpec(RowMapping(rule(table)), table.partitioned_by == "none")
+        return spec
+
+    def decoding(self, topic: str) -> DecodeSpec:
+        table = self[topic]
+        return DecodeSpec(topic, self.spec(topic).mapping.columns, table.envelope, table.format, table.framing)
+
+    def fingerprint(self, hash_secret: bytes) -> Callable[[str], str]:
+        """What decides what a row of a topic says, as a short text."""
+
+        def of(topic: str) -> str:
+            mapped = self.spec(topic).mapping.rule
+            parts = (
+                mapped.segment,
+                mapped.member_column,
+                [(c.column, c.test, c.values) for c in mapped.present],
+                self[topic].envelope,
+            )
+            return fingerprint(parts, hash_secret)
+
+        return of
+
+    def consumed(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Of all topics and their partition counts, those that belong to a table."""
+        return {topic: count for topic, count in counts.items() if self.find(topic) is not None}
