@@ -69,6 +69,11 @@ def check(properties: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
 
     Raises Problems with one entry for each property that is wrong.
     """
+    # Helm writes 300000 as 3e+05
+    properties = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in properties.items()
+    }
     problems: list[tuple[PathOfKeys, str]] = [
         ((key,), text) for key, value in properties.items() if (text := _problem(key, value))
     ]

@@ -144,7 +144,7 @@ class State(Section):
 class Letters(Section):
     """Where records go that cannot be used."""
 
-    topic: Annotated[Text, Field(pattern=_TOPIC.pattern)] | None = Field(
+    topic: Annotated[Text, Field(pattern=f"^{_TOPIC.pattern}$")] | None = Field(
         default=None, description="the letters' topic; null: <group.id>-letters"
     )
 

@@ -38,12 +38,16 @@ def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the settings file."""
     schema = Settings.model_json_schema(by_alias=True, mode="validation")
     properties = schema["properties"]
+    # named one by one, so that editors offer them
     properties["kafka"] |= {
-        "propertyNames": {"enum": sorted(kafka.ALLOWED)},
-        "additionalProperties": {"type": ["string", "number", "boolean"]},
+        "properties": {name: {"type": ["string", "number", "boolean"]} for name in sorted(kafka.ALLOWED)},
+        "additionalProperties": False,
         "required": sorted(kafka.REQUIRED),
     }
-    properties["kafka_secret_files"] |= {"propertyNames": {"enum": sorted(kafka.SECRETS)}}
+    properties["kafka_secret_files"] |= {
+        "properties": {name: {"type": "string"} for name in sorted(kafka.SECRETS)},
+        "additionalProperties": False,
+    }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "segstream settings"}
 
 

@@ -104,7 +104,7 @@ def test_the_schema_accepts_what_loads_and_refuses_typos() -> None:
     wrong["bach"] = {}
     wrong["retail_red"]["slots"] = 900
     found = {(*error.path, error.validator) for error in validator.iter_errors(wrong)}
-    assert found == {("kafka", "enum"), ("additionalProperties",), ("retail_red", "slots", "maximum")}
+    assert found == {("kafka", "additionalProperties"), ("additionalProperties",), ("retail_red", "slots", "maximum")}
 
 
 @pytest.mark.parametrize(
@@ -244,6 +244,19 @@ def test_kafka_properties_that_may_not_be_set(problems: Told, key: str, value: s
     assert len(found) == 1
     assert found[0].startswith(f"segstream.yaml:1: kafka.{key}: ")
     assert says in found[0]
+
+
+def test_whole_numbers_may_be_written_as_helm_writes_them(read: Read) -> None:
+    s = read(
+        MINIMAL.replace("group.id:", "max.poll.interval.ms: 3e+05, group.id:") + "window: {bytes_max: 2.68435456e+08}"
+    )
+    assert s.kafka["max.poll.interval.ms"] == 300_000
+    assert type(s.kafka["max.poll.interval.ms"]) is int
+    assert s.window.bytes_max == 268_435_456
+
+
+def test_the_letters_topic_is_a_topics_name(problems: Told) -> None:
+    assert "letters.topic" in problems(MINIMAL + "letters: {topic: a b}")[0]
 
 
 def test_the_new_group_protocol_leaves_assignment_to_the_broker(read: Read, problems: Told) -> None:
