@@ -1,4 +1,4 @@
-"""The captured events in every encoding, and what each means, worked out from the plain JSON with nothing of the decoder."""
+"""The captured events in every encoding, and what each means: worked out from the plain JSON without the decoder."""
 
 import base64
 import gzip
@@ -10,8 +10,12 @@ from stream.core.decode import DecodeSpec, TopicDecoder
 from stream.core.model import SchemaId, Slice, TopicPartition
 
 DATA = Path(__file__).parents[2] / "data" / "debezium"
-EVENTS: list[dict[str, Any]] = [json.loads(line) for line in gzip.open(DATA / "events.jsonl.gz", "rt", encoding="utf-8")]
-SCHEMAS: dict[int, str] = {int(n): json.dumps(s) for n, s in json.loads((DATA / "avro-schemas.json").read_text()).items()}
+EVENTS: list[dict[str, Any]] = [
+    json.loads(line) for line in gzip.decompress((DATA / "events.jsonl.gz").read_bytes()).splitlines()
+]
+SCHEMAS: dict[int, str] = {
+    int(n): json.dumps(s) for n, s in json.loads((DATA / "avro-schemas.json").read_text()).items()
+}
 COLUMNS: dict[str, tuple[str, ...]] = {
     "srv.public.customers": ("id", "email", "note"),
     "srv.public.segment_members": ("segment_id", "customer_id", "added_at"),
@@ -44,11 +48,20 @@ def decoder(topic: str, **more: Any) -> TopicDecoder:
     return made
 
 
-def slice_of(records: list[tuple[bytes | None, bytes | None]], headers: list[list[tuple[str, bytes | None]]] | None = None):  # noqa: ANN201 - a Slice
+def slice_of(
+    records: list[tuple[bytes | None, bytes | None]], headers: list[list[tuple[str, bytes | None]]] | None = None
+) -> Slice:
     keys, values = [k for k, _ in records], [v for _, v in records]
     many = range(len(records))
     return Slice(
-        TopicPartition("t", 0), 1, list(many), keys, values, [0] * len(records), list(many), lambda i: headers[i] if headers else []
+        TopicPartition("t", 0),
+        1,
+        list(many),
+        keys,
+        values,
+        [0] * len(records),
+        list(many),
+        lambda i: headers[i] if headers else [],
     )
 
 
@@ -84,7 +97,9 @@ def meaning(event: dict[str, Any], *, exact: bool) -> Any:
     snapshot = source["snapshot"] != "false"
 
     def row(columns: dict[str, Any] | None) -> tuple[Any, ...] | None:
-        return None if columns is None else tuple(column(columns, name, exact=exact) for name in COLUMNS[event["topic"]])
+        return (
+            None if columns is None else tuple(column(columns, name, exact=exact) for name in COLUMNS[event["topic"]])
+        )
 
     position = None if snapshot else source["sequence"]
     return ("change", value["op"], key, row(value["before"]), row(value["after"]), source["ts_ms"], snapshot, position)
