@@ -179,7 +179,7 @@ def test_protobuf_is_no_avro() -> None:
     assert one(it, None, b"\0\0\0\0\x07\x02").reason == "unsupported_schema"
 
 
-def test_bytes_after_a_record_are_noticed_even_where_they_look_like_the_end_mark() -> None:
+def test_bytes_after_a_record_are_noticed() -> None:
     front = b"\0\0\0\0\x07"
     for tail in (b"\0", b"\xcc\x17", b"\xcc\x17\0\0"):
         assert one(learned("id"), None, front + payload() + tail).reason == "avro"
