@@ -31,6 +31,7 @@ class Commits:
         self._last_s = float("-inf")
         self._relieved_s = float("-inf")
         self.flying: Commit | None = None
+        self._flying_parts: dict[TopicPartition, Part] = {}
         self.window_records = 0
         self.window_bytes = 0
 
@@ -131,6 +132,7 @@ class Commits:
             entry = offset_of(part, clean=part.tp in clean)
             offsets[part.tp] = entry
             part.written = entry
+            self._flying_parts[part.tp] = part
         self._number += 1
         self.flying = Commit(self._number, tuple(writes), offsets)
         return self.flying
@@ -150,10 +152,10 @@ class Commits:
         if flying is None or flying.number != number:
             return
         self.flying = None
-        for tp in flying.offsets:
-            part = parts(tp)
-            if part is None:
-                continue
+        carried, self._flying_parts = self._flying_parts, {}
+        for tp, part in carried.items():
+            if parts(tp) is not part:
+                continue  # it was let go meanwhile; what is there now is another assignment
             if ok:
                 part.acked = True
                 part.meta_record = None
@@ -161,7 +163,8 @@ class Commits:
                 part.written = None
         if ok:
             for write in flying.writes:
-                if self._carry.get((write.tp, write.key), b"") == write.value:
+                known = self._carry.get((write.tp, write.key), b"")
+                if known == write.value and parts(write.tp) is carried.get(write.tp):
                     self._carry.pop((write.tp, write.key), None)
 
 

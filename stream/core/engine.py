@@ -71,7 +71,7 @@ class Engine:
     def assigned(self, tps: Iterable[TopicPartition]) -> None:
         """These partitions are ours now; nothing of them acts before they are restored.
 
-        Rows that have one owner are restored together: when one of their partitions comes late, all of them are restored anew.
+        Rows that have one owner are restored together: when one of their partitions comes late, all are restored anew.
         """
         new = [tp for tp in tps if tp not in self._owned]
         self._owned.update(dict.fromkeys(new))
@@ -152,6 +152,9 @@ class Engine:
         return ""
 
     def _repeating(self, part: Part, now_s: float) -> bool:
+        if part.repeat_end_s >= 0 and now_s >= part.repeat_end_s:
+            part.repeat_since_s = part.repeat_end_s = -1.0
+            return False
         if now_s - part.repeat_since_s <= self.limits.repeat_hold_s:
             return True
         part.repeat_since_s = -1.0

@@ -20,6 +20,8 @@ from stream.core.rows import Event, Part
 from stream.core.rowstate import ROW_KEY_BYTES
 
 SEGMENT_OWNERS_MAX: Final = 1_000_000
+REPEAT_TAIL_S: Final = 1.0
+"""How long a repeat is held after it reached the highest position: several rows may share that position."""
 
 
 class TableSpec(NamedTuple):
@@ -99,6 +101,8 @@ class Folder:
                         part.repeat_since_s = -1.0
                     else:
                         mark = self._order(part, mark, position, now_s)
+                elif position is not None and part.repeat_since_s >= 0:
+                    part.repeat_end_s = now_s + REPEAT_TAIL_S
                 ts_ms = item.ts_ms  # type: ignore[union-attr]
                 if not newest_ms:
                     newest_ms = ts_ms
@@ -218,11 +222,14 @@ class Folder:
         if order < 0:
             if part.repeat_since_s < 0:
                 part.repeat_since_s = now_s
-                part.repeat_alarmed = False
                 self._tally["repeats", part.tp.topic] += 1
+            part.repeat_end_s = -1.0
+            return mark
+        if order == 0:
+            part.repeat_end_s = now_s + REPEAT_TAIL_S
             return mark
         part.repeat_since_s = -1.0
-        return position if order > 0 else mark
+        return position
 
 
 def _name(owner: str | TopicPartition) -> str:

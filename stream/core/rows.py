@@ -95,7 +95,7 @@ class Part:
         "meta_record",
         "partitions",
         "quiet_until_s",
-        "repeat_alarmed",
+        "repeat_end_s",
         "repeat_since_s",
         "rows",
         "table",
@@ -120,7 +120,7 @@ class Part:
         self.mark: str | None = None
         self.quiet_until_s = 0.0
         self.repeat_since_s = -1.0
-        self.repeat_alarmed = False
+        self.repeat_end_s = -1.0
         self.written: tuple[int, str] | None = None
 
     def row_at(self, key: bytes) -> Row | None:
@@ -301,7 +301,7 @@ class RowTable:
                 row.pins += 1
 
     def undone(self, standing: Standing, pending: str) -> list[Row]:
-        """The rows, stored ones included, for which this membership will not be what they are owed, and do not say so yet."""
+        """The rows, stored ones included, that are owed what will not be done, and do not say so yet."""
         membership = standing.membership
         self._gather(standing, lambda row: row.told.get(membership) == UNKNOWN and row.pending != pending)
         return standing.rows

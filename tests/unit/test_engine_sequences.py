@@ -1,0 +1,368 @@
+"""The sequences that a design with less memory, or less patience, gets wrong; each by hand, step by step."""
+
+from __future__ import annotations
+
+from engine_hand import Hand, tp
+
+from stream.core.model import ItemError
+from stream.core.rowstate import decode_metadata
+
+
+def ops(hand: Hand) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(call.op, call.segment, call.members) for call in hand.sent]
+
+
+# ---- what is owed follows from levels --------------------------------------------------------------------------------
+
+
+def test_second_sayer_is_stored_then_crash_and_the_add_is_still_issued() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.only()
+    hand.feed(hand.put(2, "gold", "c1"))
+    hand.settle()
+    assert hand.committed() == 0
+    hand.crash()
+    assert ops(hand) == [("add", "gold", ("c1",))]
+
+
+def test_delete_sent_then_crash_then_delete_and_insert_fold_together() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.cut(1))
+    assert hand.only().op == "remove"
+    hand.feed(hand.put(1, "gold", "c1"))
+    stored = hand.stored(1)
+    assert stored is not None
+    assert stored.told == "present"
+    hand.crash()
+    assert ops(hand) == [("add", "gold", ("c1",))]
+
+
+def test_add_superseded_by_delete_holds_its_first_offset() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    call = hand.only()
+    hand.feed(hand.cut(1))
+    hand.settle()
+    assert hand.committed() == 0
+    hand.answer(call)
+    assert hand.only().op == "remove"
+    hand.crash()
+    assert ops(hand) == [("remove", "gold", ("c1",))]
+
+
+def test_update_without_before_ends_the_old_membership() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.put(1, "blue", "c1", op="u"))
+    assert sorted((c.op, c.segment) for c in hand.settle()) == [("add", "blue"), ("remove", "gold")]
+
+
+def test_leftover_entry_ends_only_when_no_row_says_it() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"), hand.put(2, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.put(1, "blue", "c1", op="u"))
+    assert sorted((c.op, c.segment) for c in hand.settle()) == [("add", "blue"), ("add", "gold")]
+    for call in hand.sent[-2:]:
+        hand.answer(call)
+    hand.settle()
+    stored = hand.stored(1)
+    assert stored is not None
+    assert stored.others == [("gold", "c1", "present")]
+    hand.feed(hand.cut(2))
+    call = hand.only()
+    assert (call.op, call.segment) == ("remove", "gold")
+    hand.answer(call, 200)
+    hand.settle()
+    stored = hand.stored(1)
+    assert stored is not None
+    assert not stored.others
+
+
+def test_key_change_with_the_same_membership_never_removes_it() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.cut(1), hand.tombstone(1), hand.put(2, "gold", "c1"))
+    hand.done()
+    assert {op for op, _, _ in ops(hand)} == {"add"}
+    assert hand.stored(2) is not None
+
+
+# ---- rows never seen -------------------------------------------------------------------------------------------------
+
+
+def test_delete_of_an_unseen_row_is_sent_where_its_key_names_the_membership() -> None:
+    hand = Hand(keyed=True).start()
+    hand.feed(hand.cut(("gold", "c1")))
+    assert hand.only().op == "remove"
+
+
+def test_delete_of_an_unseen_row_is_sent_where_before_is_complete() -> None:
+    hand = Hand(full=True).start()
+    hand.feed(hand.cut(1, before=("gold", "c1")))
+    assert hand.only().members == ("c1",)
+
+
+def test_delete_of_an_unseen_row_with_a_fake_before_is_a_letter() -> None:
+    hand = Hand().start()
+    hand.feed(hand.cut(1))
+    assert hand.settle() == []
+    assert [bury.reason for bury in hand.buried] == ["delete_unseen"]
+    assert hand.committed() == 1
+
+
+def test_delete_of_an_unseen_row_that_another_row_says_removes_nothing() -> None:
+    hand = Hand(full=True).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.cut(2, before=("gold", "c1")))
+    assert {call.op for call in hand.settle()} == {"add"}
+
+
+# ---- what may still land ---------------------------------------------------------------------------------------------
+
+
+def test_delete_after_a_timed_out_add_waits_until_the_add_has_landed() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    call = hand.only()
+    hand.feed(hand.cut(1))
+    hand.answer(call, kind="unknown")
+    assert hand.settle(14.9) == []
+    assert [c.op for c in hand.settle(0.2)] == ["remove"]
+
+
+def test_insert_after_a_removal_answered_202_waits_until_it_has_run() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.cut(1))
+    hand.answer(hand.only(), 202)
+    hand.feed(hand.put(1, "gold", "c1"))
+    assert hand.settle(4.9) == []
+    assert [c.op for c in hand.settle(0.2)] == ["add"]
+
+
+def test_removal_answered_202_holds_the_offset_until_it_has_run() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.cut(1))
+    hand.answer(hand.only(), 202)
+    hand.settle(4.9)
+    assert hand.committed() == 1
+    hand.settle(0.2)
+    assert hand.committed() == 2
+
+
+# ---- taking over -----------------------------------------------------------------------------------------------------
+
+
+def leave(hand: Hand) -> bool:
+    """Drain and leave; whether it left clean."""
+    hand.engine.drain([tp()])
+    hand.settle()
+    commit = hand.engine.last_commit([tp()], hand.now)
+    assert commit is not None
+    hand.acknowledge(commit)
+    hand.engine.forget([tp()])
+    metadata = decode_metadata(hand.offsets[tp()][1])
+    assert metadata is not None
+    return metadata.clean
+
+
+def test_unclean_take_over_waits() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.only()
+    assert not leave(hand)
+    hand.crash(wait=False)
+    assert hand.settle(14.8) == []
+    assert [c.op for c in hand.settle(0.4)] == ["add"]
+
+
+def test_clean_take_over_sends_at_once_but_first_clears_the_mark_durably() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    assert leave(hand)
+    hand.boot()
+    hand.own()
+    hand.restore()
+    hand.feed(hand.put(2, "gold", "c2"))
+    for _ in range(5):
+        assert hand.step(0.01, acknowledge=False) == []
+    metadata = decode_metadata(hand.commits[-1].offsets[tp()][1])
+    assert metadata is not None
+    assert not metadata.clean
+    hand.acknowledge(hand.commits[-1])
+    assert [c.members for c in hand.settle()] == [("c2",)]
+
+
+def test_leaving_within_the_inherited_wait_is_not_clean() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.only()
+    hand.crash(wait=False)
+    assert not leave(hand)
+
+
+def test_an_instance_that_lost_its_partitions_settles_and_commits_nothing_of_them() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    call = hand.only()
+    stale = hand.engine.part(tp())
+    assert stale is not None
+    hand.engine.forget([tp()])
+    hand.own()
+    hand.restore()
+    hand.answer(call)
+    hand.engine.feed(tp(), stale.epoch, [hand.put(9, "blue", "c9")], [7], [0], [0], [None], hand.now)
+    hand.settle()
+    assert hand.committed() == 0
+    assert hand.stored(1) is None
+    hand.again()
+    assert hand.settle(14.8) == []
+    assert [c.members for c in hand.settle(0.4)] == [("c1",)]
+
+
+def test_a_commit_of_an_earlier_assignment_claims_nothing_for_the_next() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    call = hand.only()
+    hand.answer(call)
+    while not hand.commits or hand.engine.commits.flying is None:
+        hand.step(0.001, acknowledge=False)
+    flying = hand.commits[-1]
+    hand.engine.forget([tp()])
+    hand.own()
+    hand.restore()
+    hand.engine.committed(flying.number, ok=True)
+    part = hand.engine.part(tp())
+    assert part is not None
+    assert not part.acked
+
+
+# ---- repeats ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_window_collapses_to_its_end() -> None:
+    hand = Hand().start()
+    window = [hand.put(1, "gold", "c1", lsn=10), hand.cut(1, lsn=20), hand.put(1, "blue", "c1", lsn=30)]
+    for change in window:
+        hand.feed(change)
+        for call in hand.settle():
+            hand.answer(call, 200)
+        hand.settle()
+    before = len(hand.sent)
+    for change in window[:2]:
+        hand.feed(change)
+        assert hand.settle(1.0) == []
+    hand.feed(window[2], hand.put(2, "blue", "c2", lsn=40))
+    calls = hand.settle()
+    assert {(c.op, c.segment) for c in calls} == {("add", "blue"), ("remove", "gold")}
+    assert len(hand.sent) == before + 2
+
+
+def test_a_repeat_that_ends_where_it_began_does_not_stay_held() -> None:
+    hand = Hand().start()
+    window = [hand.put(1, "gold", "c1", lsn=10), hand.put(1, "blue", "c1", op="u", lsn=20)]
+    for change in window:
+        hand.feed(change)
+        for call in hand.settle():
+            hand.answer(call, 200)
+        hand.settle()
+    hand.feed(window[0])
+    assert hand.settle(1.0) == []
+    hand.feed(window[1])
+    assert {(c.op, c.segment) for c in hand.settle(5.0)} == {("add", "blue"), ("remove", "gold")}
+    assert hand.alarms == []
+
+
+def test_a_source_whose_positions_went_back_is_held_for_a_time_and_said() -> None:
+    hand = Hand(repeat_hold_s=60.0).start()
+    hand.feed(hand.put(1, "gold", "c1", lsn=100))
+    hand.done()
+    hand.feed(hand.put(2, "gold", "c2", lsn=50))
+    assert hand.settle(59.0) == []
+    assert [c.members for c in hand.settle(2.0)] == [("c2",)]
+    assert [alarm.kind for alarm in hand.alarms] == ["repeat_hold"]
+
+
+# ---- found by the simulator ------------------------------------------------------------------------------------------
+
+
+def test_the_first_row_of_a_segment_does_not_halt_its_topic() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    assert hand.engine.halted == {}
+
+
+def test_rows_with_one_owner_are_not_read_before_all_of_them_are_restored() -> None:
+    hand = Hand(partitions=2)
+    hand.own()
+    hand.restore(0)
+    assert not hand.engine.takes(tp(0))
+    hand.restore(1)
+    assert hand.engine.takes(tp(0))
+
+
+def test_a_late_partition_of_rows_with_one_owner_restores_all_anew() -> None:
+    hand = Hand(partitions=2)
+    hand.partitions = 1
+    hand.boot()
+    hand.start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.engine.partitions_known("rows", 2)
+    hand.own(1)
+    assert sorted(hand.asked) == [tp(0), tp(1)]
+    hand.restore(0)
+    hand.restore(1)
+    hand.settle(16.0)
+    hand.feed(hand.cut(1))
+    assert hand.only().op == "remove"
+
+
+def test_what_was_put_off_is_issued_even_where_one_membership_is_worked_on_at_once() -> None:
+    hand = Hand(standings_max=1).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.only()
+    hand.engine.commits.relieve(hand.engine.parts(), hand.now + 100.0)
+    hand.settle()
+    assert hand.committed() == 1
+    hand.crash()
+    assert ops(hand) == [("add", "gold", ("c1",))]
+
+
+def test_a_member_refused_after_a_restart_gets_its_letter() -> None:
+    hand = Hand(window_age_s=1.0).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.only()
+    hand.settle(2.0)
+    assert hand.committed() == 1
+    hand.crash()
+    hand.answer(hand.sent[-1], 201, errors=[ItemError("404", 0, "c1", "unknown")])
+    hand.settle()
+    assert [(bury.offset, bury.reason) for bury in hand.buried] == [(0, "unknown_customer")]
+    stored = hand.stored(1)
+    assert stored is not None
+    assert stored.pending == "refused:unknown_customer"
+
+
+def test_a_row_of_a_missing_segment_says_so_after_a_restart() -> None:
+    hand = Hand(window_age_s=1.0).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.only()
+    hand.settle(2.0)
+    hand.crash()
+    hand.answer(hand.sent[-1], 404)
+    hand.settle()
+    stored = hand.stored(1)
+    assert stored is not None
+    assert stored.pending == "segment_missing"
