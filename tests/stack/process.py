@@ -66,6 +66,11 @@ class Server:
             raise StackError(f"{self.name} was not started")
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """None before its end; negative: the signal that ended it."""
+        return None if self._process is None else self._process.poll()
+
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -104,7 +109,12 @@ class Server:
             try:
                 self._process.wait(grace_s)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                # Python programs that run with PYTHONFAULTHANDLER write down where each thread is
+                self._process.send_signal(signal.SIGABRT)
+                try:
+                    self._process.wait(5)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
         self._process.wait()
 
     def kill(self) -> None:
