@@ -83,7 +83,10 @@ def service(name: str, url: str, *, allow_http: bool = False) -> Service:
     if parts.scheme != "https" and not (parts.scheme == "http" and (allow_http or _LOOPBACK.fullmatch(host))):
         raise SettingsError(f"retail_red.urls.{name}: must be https", advice="http needs a loopback host or allow_http")
     path = parts.path.rstrip("/")
-    check_target(path + "/")
+    try:
+        check_target(path + "/")
+    except ValueError:
+        raise SettingsError(f"retail_red.urls.{name}: its path may hold plain segments only") from None
     literal = f"[{host}]" if ":" in host else host
     header = literal if port is None else f"{literal}:{port}"
     return Service(parts.scheme.encode(), host_bytes, port, path, header.encode())
