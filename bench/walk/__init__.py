@@ -1,0 +1,1 @@
+"""The whole walk measured on a real broker: `python -m bench.walk`."""
