@@ -101,7 +101,8 @@ def python(shipped: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_shipped_is_enough_to_import_every_module(shipped: Path) -> None:
     code = (
         "import importlib, pkgutil, stream\n"
-        "names = [m.name for m in pkgutil.walk_packages(stream.__path__, 'stream.') if not m.name.endswith('__main__')]\n"
+        "found = pkgutil.walk_packages(stream.__path__, 'stream.')\n"
+        "names = [module.name for module in found if not module.name.endswith('__main__')]\n"
         "assert 'stream.settings.model' in names\n"
         "[importlib.import_module(name) for name in names]\n"
         "print(len(names), stream.__file__)\n"

@@ -102,11 +102,7 @@ def test_wrong_settings_are_78_with_a_line_each(tmp_path: Path, capsys: pytest.C
     path.write_text(MINIMAL + "bach: {}\nkafka_secret_files: {sasl.pasword: /x}\n")
     assert cli.main(["run", "-c", str(path)]) == 78
     lines = capsys.readouterr().err.splitlines()
-    assert lines[
-        0
-    ] == f"segstream: {path}:5: kafka_secret_files.sasl.pasword: '/x' is no secret property; allowed: " + (
-        "sasl.oauthbearer.client.secret, sasl.password, ssl.key.password, ssl.key.pem, ssl.keystore.password"
-    )
+    assert lines[0].startswith(f"segstream: {path}:5: kafka_secret_files.sasl.pasword: '/x' is no secret property; ")
     assert lines[1] == f"segstream: {path}:4: bach: is no setting; did you mean batch?"
     assert len(lines) == 3
 

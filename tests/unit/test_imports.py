@@ -9,16 +9,17 @@ import pytest
 ROOT = Path(__file__).parents[2] / "stream"
 MODULES = sorted(ROOT.rglob("*.py"))
 
-LAYERS = ("errors", "settings", "core", "edge", "loop", "compare", "cli", "sandbox", "demo")
+LAYERS = ("errors", "settings", "core", "edge", "wiring", "loop", "compare", "cli", "sandbox", "demo")
 # what each layer may import of the others, besides itself
 ALLOWED = {
     "errors": set(),
     "settings": {"errors"},
     "core": {"errors"},
     "edge": {"errors", "settings", "core"},
-    "loop": {"errors", "settings", "core", "edge"},
-    "compare": {"errors", "settings", "core", "edge"},
-    "cli": {"errors", "settings", "core", "edge", "loop", "compare", "sandbox", "demo"},
+    "wiring": {"errors", "settings", "core", "edge"},
+    "loop": {"errors", "settings", "core", "edge", "wiring"},
+    "compare": {"errors", "settings", "core", "edge", "wiring"},
+    "cli": {"errors", "settings", "core", "edge", "wiring", "loop", "compare", "sandbox", "demo"},
     "sandbox": {"errors"},
     "demo": {"errors", "settings", "sandbox"},
 }
