@@ -1,6 +1,6 @@
 """CPU that the sandbox needs for a rate of member requests: python bench/sandbox_load.py [rate] [members] [seconds].
 
-With the fourth argument `starlette` the same requests go to the smallest Starlette route that decodes them, for comparison.
+With a fourth argument `starlette` the requests go to the smallest Starlette route that decodes them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ class App:
         self.shop = Shop()
         self.tokens = Tokens(config, self.faults)
         self.witness = Witness(config.history_rows_max)
-        self.allowance = 0.0  # requests that the rate limit still lets in
+        self.allowance = math.inf  # requests that the rate limit still lets in
         self.refilled_s = self.started_s
         for code in config.segments:
             self.shop.segments[code] = Segment(code, code)
@@ -159,10 +160,13 @@ class App:
         if form == "absurd":
             headers = ((b"retry-after", str(int(ABSURD_S)).encode()),)
         elif form == "date":
-            # a date has whole seconds: round up, as an earlier one would let the client in too soon
-            headers = ((b"retry-after", formatdate(int(time.time() + after_s) + 1, usegmt=True).encode()),)
+            now_s = time.time()
+            until_s = math.ceil(now_s + after_s)  # both forms hold whole seconds; rounding down would be too soon
+            after_s = until_s - now_s
+            headers = ((b"retry-after", formatdate(until_s, usegmt=True).encode()),)
         elif form == "seconds":
-            headers = ((b"retry-after", f"{after_s:g}".encode()),)
+            after_s = math.ceil(after_s)
+            headers = ((b"retry-after", str(after_s).encode()),)
         if form in {"date", "seconds"}:
             self.witness.throttled(request.at_s - self.started_s, after_s)
         return reply_json(429, {"code": "TooManyRequests", "message": "Too many requests"}, headers)

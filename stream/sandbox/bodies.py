@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
-class Member(msgspec.Struct, forbid_unknown_fields=True):
+class Member(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     id: Text
     type: Literal["customer", "device"]
 

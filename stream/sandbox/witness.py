@@ -11,6 +11,17 @@ from typing import Any, NamedTuple
 
 OPEN, ACCEPTED, LATE = "open", "accepted", "late"
 REQUESTS_SHOWN = 50
+COUNTS = (
+    "requests",
+    "requests_within_retry_after",
+    "rows_add",
+    "rows_remove",
+    "rows_applied",
+    "rows_changed",
+    "rows_unchanged",
+    "rows_refused",
+    "remove_all",
+)
 GRACE_S = 0.1  # requests already on their way when a 429 is answered are no fault of the client
 
 
@@ -148,6 +159,7 @@ class Witness:
 
     def stats(self) -> dict[str, Any]:
         return {
+            **dict.fromkeys(COUNTS, 0),
             **self.counts,
             "statuses": dict(self.statuses),
             "overlaps": sum(self.overlaps.values()),
