@@ -18,14 +18,15 @@ class Registry:
 
     def __init__(self, kit: Kit, folder: Path) -> None:
         folder.mkdir(parents=True)
-        (self.port,) = free_ports(1)
+        self.port, management = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}/apis/ccompat/v7"
         self.server = Server(
             "registry",
             [
                 kit.java, "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
                 f"-Dquarkus.http.port={self.port}", "-Dquarkus.http.host=127.0.0.1",
-                "-Dquarkus.management.enabled=false", "-jar", kit.registry / "quarkus-run.jar",
+                f"-Dquarkus.management.port={management}", "-Dquarkus.management.host=127.0.0.1",
+                "-jar", kit.registry / "quarkus-run.jar",
             ],
             folder,
         )  # fmt: skip
