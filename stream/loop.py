@@ -14,9 +14,6 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final
 
-from confluent_kafka.admin import AdminClient
-from prometheus_client import CollectorRegistry
-
 from stream import __version__, wiring
 from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Send
 from stream.core.engine import Engine
@@ -31,7 +28,7 @@ from stream.edge.metrics import Metrics
 from stream.edge.registry import Registry
 from stream.edge.report import Report
 from stream.edge.senders import Destination, DryRun, Lease, Senders
-from stream.edge.state import Committer, Topics, producer_properties
+from stream.edge.state import Committer, Topics
 from stream.edge.takeover import Takeover
 from stream.errors import Fenced, SegstreamError, Unavailable, Unfinished
 from stream.settings import Settings
@@ -109,8 +106,7 @@ class Loop:
         self.letters: Final = None if dry_run else Letters(properties, settings.letters_topic, _note)
         self.lease: Final = Lease(settings.lease_s, logs_clock)
         self.senders: Final = Senders(destination(self.lease), settings.retail_red.slots)
-        self.report: Final = Report(metrics, AdminClient(producer_properties(properties)))
-        self._properties = properties
+        self.report: Final = Report(metrics, properties)
         self._random = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
         self._counts: dict[str, int] = {}
         self._ids: dict[str, str] = {}
@@ -449,7 +445,7 @@ def _registry(settings: Settings) -> Registry | None:
 
 def run(settings: Settings, *, dry_run: bool = False) -> int:
     """The command `segstream run`. Raises SegstreamError."""
-    metrics = Metrics(CollectorRegistry(), __version__)
+    metrics = Metrics.fresh(__version__)
     health = Health(settings.max_poll_interval_s)
     apis: list[RetailRed] = []
 

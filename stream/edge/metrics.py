@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from prometheus_client import (
     CollectorRegistry,
@@ -128,6 +128,11 @@ class Metrics:
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 
+    @classmethod
+    def fresh(cls, version: str) -> Self:
+        """Metrics in a registry of their own."""
+        return cls(CollectorRegistry(), version)
+
     # intake
 
     def consumed(self, topic: str, op: str, count: int = 1) -> None:
@@ -143,7 +148,7 @@ class Metrics:
     # batching
 
     def flushed(self, trigger: str, operation: str, members: int) -> None:
-        """Count a batch that was sent. trigger: linger, idle, full, drain, retry. operation: add or remove."""
+        """Count a batch that was sent. trigger: size, age, idle, window, drain, split. operation: add or remove."""
         self._flushes.labels(trigger).inc()
         self._members.observe(operation, members)
 

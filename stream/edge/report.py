@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 import confluent_kafka as ck
@@ -12,6 +13,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from stream.core.engine import Engine
 from stream.core.model import TopicPartition
 from stream.edge.metrics import LATENCY_BUCKETS_S, Metrics
+from stream.edge.state import producer_properties
 
 INTERVAL_S: Final = 1.0
 ENDS_INTERVAL_S: Final = 5.0
@@ -20,9 +22,9 @@ ENDS_INTERVAL_S: Final = 5.0
 class Report:
     """Reads the engine's counts into the metrics. `totals` keeps what the log's summary lines say."""
 
-    def __init__(self, metrics: Metrics, admin: AdminClient) -> None:
+    def __init__(self, metrics: Metrics, properties: Mapping[str, Any]) -> None:
         self._metrics: Final = metrics
-        self._admin: Final = admin
+        self._admin: Final = AdminClient(producer_properties(properties))
         self._next_s = 0.0
         self._next_ends_s = 0.0
         self._ends: dict[TopicPartition, int] = {}
@@ -39,7 +41,7 @@ class Report:
         for key, count in engine.tally.items():
             self._count(key, count)
         engine.tally.clear()
-        self._delivered(engine, wall_s)
+        self._delivered(engine)
         metrics.open_edits(engine.delivery.lanes.depth())
         metrics.paused(paused)
         metrics.pending(engine.delivery.pending())
@@ -74,7 +76,7 @@ class Report:
         elif kind == "members_sent":
             self.totals[key[1]] += count
 
-    def _delivered(self, engine: Engine, wall_s: float) -> None:
+    def _delivered(self, engine: Engine) -> None:
         delivered, engine.delivery.delivered = engine.delivery.delivered, []
         for at_s, source_ms in delivered:
             buckets: Counter[tuple[int, bool]] = Counter()
@@ -87,7 +89,6 @@ class Report:
             for place, count in buckets.items():
                 # the mean of a bucket lies within it, so that it is counted where its members belong
                 self._metrics.delivered("snapshot" if place[1] else "stream", sums[place] / count, count)
-        _ = wall_s
 
     def _lag(self, engine: Engine, now_s: float) -> None:
         """Lag against ends that were asked for, not against the last fetch: a paused partition fetches nothing."""
