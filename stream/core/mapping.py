@@ -114,6 +114,7 @@ class RowMapping:
         self._parts = tuple((kind, name, place.get(name, -1)) for kind, name in rule.segment)
         self._single = self._parts[0][2] if len(self._parts) == 1 and self._parts[0][0] == "column" else -1
         self._present = tuple((place[c.column], frozenset(c.values), c.test == "in") for c in rule.present)
+        self._plain = self._single >= 0 and not rule.present
         self._codes: dict[Any, str | Refusal] = {}
         self._segment_columns = tuple(name for kind, name in rule.segment if kind == "column")
         self.key_columns: Final = frozenset((*self._segment_columns, rule.member_column))
@@ -123,6 +124,13 @@ class RowMapping:
         after = change.after
         if after is None:
             return Refusal("after_null", f"op {change.op} carries no after")
+        if self._plain:
+            # most tables are like this, and most of their rows; whatever is not goes the long way
+            raw, value = after[self._single], after[self._member]
+            if type(raw) is str and type(value) is int and value:
+                code = self._codes.get(raw)
+                if type(code) is str:
+                    return (code, str(value))
         if UNAVAILABLE in after:
             return self._says_partly(after, change.before)
         return self._of(after)
@@ -130,7 +138,9 @@ class RowMapping:
     def _of(self, columns: Columns) -> Membership | None | Refusal:
         for place, values, wanted in self._present:
             try:
-                if (columns[place] in values) is not wanted:
+                value = columns[place]
+                # Python's True equals 1; a boolean column and a number are different things
+                if ((type(value) is bool, value) in values) is not wanted:
                     return None
             except TypeError:
                 return Refusal("present_type", f"column {self.columns[place]} holds no plain value")
@@ -183,7 +193,7 @@ class RowMapping:
         for place, values, wanted in self._present:
             if after[place] is UNAVAILABLE:
                 present = None
-            elif (after[place] in values) is not wanted:
+            elif ((type(after[place]) is bool, after[place]) in values) is not wanted:
                 return None
         unknown = [after[i] is UNAVAILABLE for _, _, i in self._parts if i >= 0]
         if any(unknown) and not all(unknown):

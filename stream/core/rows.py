@@ -147,10 +147,10 @@ def load(part: Part, key: bytes, data: bytes) -> Row:
 def store_form(row: Row) -> bytes:
     """The bytes that are written to the state topic and kept at rest."""
     says, told = row.says, row.told
-    state = RowState(VERSION, offset=row.offset, at_ms=row.at_ms, pending=row.pending)
     if says is not None:
-        state.segment, state.member = says
-        state.told = told.get(says)
+        state = RowState(VERSION, says[0], says[1], told.get(says), [], row.offset, row.at_ms, row.pending)
+    else:
+        state = RowState(VERSION, None, None, None, [], row.offset, row.at_ms, row.pending)
     if len(told) > (says in told):
         state.others = [(m[0], m[1], what) for m, what in told.items() if m != says]
     return encode(state)
@@ -270,7 +270,8 @@ class RowTable:
         if self.later:
             self.later.pop(membership, None)
         wanted = PRESENT if op == "add" else None
-        self._gather(standing, lambda row: row.told.get(membership, wanted) != wanted)
+        if standing.refs:
+            self._gather(standing, lambda row: row.told.get(membership, wanted) != wanted)
         leftover: list[RowRef] = []
         if op == "add":
             if standing.refs:
