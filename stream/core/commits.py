@@ -99,15 +99,18 @@ class Commits:
 
     def due(self, parts: Iterable[Part], now_s: float) -> bool:
         """Whether something is to be committed now; one commit is in flight at a time."""
-        if self.flying is not None or now_s - self._last_s < self._limits.commit_interval_s:
+        return now_s - self._last_s >= self._limits.commit_interval_s and self._wanted(parts)
+
+    def _wanted(self, parts: Iterable[Part]) -> bool:
+        if self.flying is not None:
             return False
         if self._rest or self._carry or self._forced:
             return True
         return any(not part.acked or part.written is None or part.written != offset_of(part) for part in parts)
 
-    def next_s(self) -> float:
-        """When the next commit may happen."""
-        return self._last_s + self._limits.commit_interval_s
+    def next_s(self, parts: Iterable[Part]) -> float:
+        """When the next commit is due by time alone; infinite when there is nothing to commit, or one is in flight."""
+        return self._last_s + self._limits.commit_interval_s if self._wanted(parts) else float("inf")
 
     def build(self, parts: Iterable[Part], now_s: float, *, clean: frozenset[TopicPartition] = frozenset()) -> Commit:
         """The next transaction. clean: partitions that are left with nothing queued, in flight or settling."""

@@ -378,7 +378,10 @@ class Delivery:
 
     def next_s(self, *, behind: bool) -> float:
         """When something here becomes due by time alone; infinite when nothing does."""
-        next_s = self.lanes.next_due_s(behind=behind)
+        next_s = float("inf")
+        if len(self.flights) < self._limits.slots:
+            next_s = self._now_s if self._halves else self.lanes.next_due_s(behind=behind)
+            next_s = max(next_s, self.blocked_until_s)
         if self._settling:
             next_s = min(next_s, self._settling[0][0])
         if self._waits:
@@ -386,4 +389,4 @@ class Delivery:
         for segment in self._missing:
             if not segment.probing:
                 next_s = min(next_s, segment.missing_until_s)
-        return max(next_s, self.blocked_until_s) if self.lanes.open else next_s
+        return next_s

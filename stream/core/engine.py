@@ -321,7 +321,7 @@ class Engine:
 
     def next_s(self, now_s: float) -> float:
         """When effects() is worth calling again though no fact arrived."""
-        next_s = min(self.delivery.next_s(behind=self.behind), self.commits.next_s())
+        next_s = min(self.delivery.next_s(behind=self.behind), self.commits.next_s(self._parts.values()))
         for table in self.tables():
             if not table.open:
                 waits = [p.quiet_until_s for p in table.parts.values() if p.quiet_until_s > now_s]

@@ -366,3 +366,18 @@ def test_a_row_of_a_missing_segment_says_so_after_a_restart() -> None:
     stored = hand.stored(1)
     assert stored is not None
     assert stored.pending == "segment_missing"
+
+
+def test_an_engine_without_anything_to_do_asks_for_no_turn() -> None:
+    hand = Hand(slots=1, commit_interval_s=0.5).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.settle(1.0)
+    assert hand.engine.next_s(hand.now) > hand.now + 60
+    hand.feed(hand.put(2, "gold", "c2"))
+    call = hand.only()
+    hand.feed(hand.put(3, "gold", "c3"))
+    hand.settle(1.0)
+    assert hand.engine.next_s(hand.now) > hand.now + 60
+    hand.answer(call)
+    assert hand.engine.next_s(hand.now) <= hand.now
