@@ -87,7 +87,8 @@ class Witness:
 
     def throttled(self, at_s: float, retry_after_s: float) -> None:
         """A 429 with a Retry-After that can be obeyed was answered."""
-        self.blocked_from_s = at_s + GRACE_S
+        if at_s >= self.blocked_until_s:  # a client that goes on regardless gets no new grace
+            self.blocked_from_s = at_s + GRACE_S
         self.blocked_until_s = max(self.blocked_until_s, at_s + retry_after_s)
 
     def open(self, operation: Operation, at_s: float) -> None:

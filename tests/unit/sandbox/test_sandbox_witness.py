@@ -100,6 +100,18 @@ def test_overlaps_of_many_on_one_membership() -> None:
     assert witness.overlaps.total() == 3
 
 
+def test_the_grace_after_a_429_is_given_once() -> None:
+    witness = Witness(1000)
+    witness.throttled(10.0, 1.0)
+    for at_s in (9.9, 10.05, 11.0):
+        witness.arrive(at_s)
+    assert witness.counts["requests_within_retry_after"] == 0
+    for number in range(1, 6):
+        witness.arrive(10.05 + number * 0.06)
+        witness.throttled(10.05 + number * 0.06, 1.0)
+    assert witness.counts["requests_within_retry_after"] == 5
+
+
 def test_the_history_forgets_its_oldest() -> None:
     witness = Witness(history_rows_max=10)
     for number in range(50):
