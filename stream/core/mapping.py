@@ -113,7 +113,9 @@ class RowMapping:
         self._member = place[rule.member_column]
         self._parts = tuple((kind, name, place.get(name, -1)) for kind, name in rule.segment)
         self._single = self._parts[0][2] if len(self._parts) == 1 and self._parts[0][0] == "column" else -1
-        self._present = tuple((place[c.column], frozenset(c.values), c.test == "in") for c in rule.present)
+        self._present = tuple(
+            (place[c.column], frozenset((type(v) is bool, v) for v in c.values), c.test == "in") for c in rule.present
+        )
         self._plain = self._single >= 0 and not rule.present
         self._codes: dict[Any, str | Refusal] = {}
         self._segment_columns = tuple(name for kind, name in rule.segment if kind == "column")
