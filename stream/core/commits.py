@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from stream.core.effects import Commit, Write
+from stream.core.effects import Commit
 from stream.core.limits import Limits
 from stream.core.model import TopicPartition
 from stream.core.rows import Part, Row, load, store_form
@@ -26,7 +26,6 @@ class Commits:
         self._tally: Final = tally
         self._rest: list[Row] = []
         self._forced: list[Row] = []
-        self._carry: dict[tuple[TopicPartition, bytes], bytes | None] = {}
         self._number = 0
         self._last_s = float("-inf")
         self._relieved_s = float("-inf")
@@ -64,7 +63,6 @@ class Commits:
                 row.pins = 0
         self._rest = [row for row in self._rest if row.part.tp not in gone]
         self._forced = [row for row in self._forced if row.part.tp not in gone]
-        self._carry = {key: value for key, value in self._carry.items() if key[0] not in gone}
 
     def relieve(self, parts: Iterable[Part], now_s: float) -> None:
         """What stays stuck for longer than window_age_s is stored as it is, with its unknowns: it is issued again after a crash."""
@@ -92,7 +90,7 @@ class Commits:
                     part.absent.append((at_ms, key))
                     return
                 del part.rows[key]
-                self._carry[part.tp, key] = None
+                part.carry[key] = None
                 self._tally["rows_forgotten", part.tp.topic] += 1
 
     # ---- commits -------------------------------------------------------------------------------------------------
@@ -104,9 +102,11 @@ class Commits:
     def _wanted(self, parts: Iterable[Part]) -> bool:
         if self.flying is not None:
             return False
-        if self._rest or self._carry or self._forced:
+        if self._rest or self._forced:
             return True
-        return any(not part.acked or part.written is None or part.written != offset_of(part) for part in parts)
+        return any(
+            part.carry or not part.acked or part.written is None or part.written != offset_of(part) for part in parts
+        )
 
     def next_s(self, parts: Iterable[Part]) -> float:
         """When the next commit is due by time alone; infinite when there is nothing to commit, or one is in flight."""
@@ -116,7 +116,6 @@ class Commits:
         """The next transaction. clean: partitions that are left with nothing queued, in flight or settling."""
         self._last_s = now_s
         rest, self._rest = self._rest, []
-        carry = self._carry
         for row in rest:
             row.listed = False
             if row.pins == 0 and row.part.table.alive:
@@ -127,24 +126,26 @@ class Commits:
                 self._tally["rows_stored_stuck", row.part.tp.topic] += 1
                 self._store(row)
         self._forced.clear()
-        writes = [Write(tp, key, value) for (tp, key), value in carry.items()]
+        states: dict[TopicPartition, dict[bytes, bytes | None]] = {}
         offsets: dict[TopicPartition, tuple[int, str]] = {}
         for part in parts:
             if not part.acked and part.meta_record is not None:
-                writes.append(Write(part.tp, META_KEY, part.meta_record))
+                part.carry[META_KEY] = part.meta_record
+            if part.carry:
+                states[part.tp], part.carry = part.carry, {}
             entry = offset_of(part, clean=part.tp in clean)
             offsets[part.tp] = entry
             part.written = entry
             self._flying_parts[part.tp] = part
         self._number += 1
-        self.flying = Commit(self._number, tuple(writes), offsets)
+        self.flying = Commit(self._number, states, offsets)
         return self.flying
 
     def _store(self, row: Row) -> None:
         part = row.part
         data = store_form(row)
         part.rows[row.key] = data
-        self._carry[part.tp, row.key] = data
+        part.carry[row.key] = data
         if row.says is None and not row.told:
             part.absent.append((row.at_ms, row.key))
         self._release(row)
@@ -164,11 +165,8 @@ class Commits:
                 part.meta_record = None
             else:
                 part.written = None
-        if ok:
-            for write in flying.writes:
-                known = self._carry.get((write.tp, write.key), b"")
-                if known == write.value and parts(write.tp) is carried.get(write.tp):
-                    self._carry.pop((write.tp, write.key), None)
+                # what became newer meanwhile stays newer
+                part.carry = {**flying.states.get(tp, {}), **part.carry}
 
 
 def offset_of(part: Part, *, clean: bool = False) -> tuple[int, str]:

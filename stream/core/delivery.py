@@ -161,6 +161,7 @@ class Delivery:
         members_max = self._limits.members_max
         room_bytes = self._limits.body_bytes_max
         standings: list[Standing] = []
+        adds = lane.op == "add"
         while queue and len(standings) < members_max:
             standing = queue.popleft()
             if standing.where != QUEUED:
@@ -169,8 +170,10 @@ class Delivery:
             if room_bytes < 0 and standings:
                 queue.appendleft(standing)
                 break
-            if self._ready(standing, lane, now_s):
-                standing.where = FLIGHT
+            # the common case first: nothing closed, nothing flipped, nothing late
+            if (standing.late_op is None and standing.table.open and (standing.sayers > 0) is adds) or self._ready(
+                standing, lane, now_s
+            ):
                 standings.append(standing)
         return standings
 
@@ -271,8 +274,7 @@ class Delivery:
                     self._wait(standing, now_s + max(verdict.delay_s, self._policy.delay_s(standing.attempts, jitter)))
                     continue
             rows += 1
-            for row in standing.rows:
-                delivered.append(row.ts_ms)
+            delivered += [row.ts_ms for row in standing.rows]
             if settles_later:
                 standing.where = SETTLING
                 settling.append((settle_at_s, standing, gen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from stream.core.model import Call, TopicPartition
@@ -29,11 +30,21 @@ class Write(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Write these and commit these offsets (with their metadata) in one transaction; answered by Engine.committed."""
+    """Write these states and commit these offsets (with their metadata) in one transaction; answered by Engine.committed.
+
+    states: by the source's partition, the value of each key of its state topic; None is a tombstone.
+    """
 
     number: int
-    writes: tuple[Write, ...]
+    states: dict[TopicPartition, dict[bytes, bytes | None]]
     offsets: dict[TopicPartition, tuple[int, str]]
+
+    @property
+    def writes(self) -> Iterator[Write]:
+        """Every record of it."""
+        for tp, states in self.states.items():
+            for key, value in states.items():
+                yield Write(tp, key, value)
 
 
 class Bury(NamedTuple):

@@ -87,6 +87,7 @@ class Part:
     __slots__ = (
         "absent",
         "acked",
+        "carry",
         "draining",
         "epoch",
         "fold_to",
@@ -112,6 +113,7 @@ class Part:
         self.working: dict[bytes, Row] = {}
         self.ledger = Ledger(0)
         self.absent: deque[tuple[int, bytes]] = deque()
+        self.carry: dict[bytes, bytes | None] = {}
         self.meta_record: bytes | None = None
         self.acked = False
         self.draining = False

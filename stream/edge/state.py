@@ -157,13 +157,10 @@ class Committer:
             if error is not None and not failures:
                 failures.append(str(error.str()))
 
-        batches: dict[TopicPartition, list[dict[str, Any]]] = {}
-        for tp, key, value in commit.writes:
-            batches.setdefault(tp, []).append({"key": key, "value": value})
         callback = {} if self._transactions else {"on_delivery": reported}
-        for tp, batch in batches.items():
+        for tp, states in commit.states.items():
             topic = state_topic(self._group, tp.topic)
-            rest = batch
+            rest: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in states.items()]
             while rest:
                 queued = self._producer.produce_batch(topic, rest, partition=tp.partition, **callback)
                 if queued < len(rest):
