@@ -8,7 +8,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from stream.sandbox import admin, lists, members, segments
-from stream.sandbox.bodies import plain
+from stream.sandbox.bodies import plain, unauthorized
 from stream.sandbox.faults import Fate, Faults
 from stream.sandbox.messages import CUT, Refused, Reply, Request, reply_json
 from stream.sandbox.state import Segment, Shop
@@ -137,7 +137,7 @@ class App:
         if len(path) < 4 or path[:2] != ["v1", "merchants"]:
             raise Refused(plain(404, "NotFound", "No such route"))
         if fate.end == "unauthorized" or not self.tokens.good(request):
-            raise Refused(plain(401, "Unauthorized", "The token is missing, wrong or expired"))
+            raise Refused(unauthorized("The token is missing, wrong or expired", self.faults))
         if path[2] != self.config.merchant:
             raise Refused(plain(403, "Forbidden", f"No access to merchant {path[2]}"))
         if len(request.body) > self.faults.number("body_bytes_max"):

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from stream.sandbox.messages import JSON, Refused, Reply, reply_json
+from stream.sandbox.messages import Refused, Reply, reply_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stream.sandbox.faults import Faults
 
+TEXT = ((b"content-type", b"text/plain"),)
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
@@ -105,6 +106,13 @@ def bad_request(message: str, faults: Faults, status: int = 400) -> Reply:
     return reply_json(status, {"code": "BadRequest", "message": "Schema validation failed", "error": error})
 
 
+def unauthorized(message: str, faults: Faults) -> Reply:
+    form = faults.word("unauthorized_form")
+    if form == "plain":
+        return plain(401, "Unauthorized", message)
+    return Reply(401) if form == "empty" else Reply(401, b"Unauthorized", TEXT)
+
+
 def done(status: int, errors: list[dict[str, Any]], faults: Faults) -> Reply:
     """A 2xx with the errors of its items, if any."""
     if status == 204:
@@ -114,10 +122,10 @@ def done(status: int, errors: list[dict[str, Any]], faults: Faults) -> Reply:
     form = faults.word("success_body")
     if form == "absent":
         return Reply(status, b"{}")
-    if form in {"empty", "text"}:
-        return Reply(
-            status, b"OK" if form == "text" else b"", JSON if form == "empty" else ((b"content-type", b"text/plain"),)
-        )
+    if form == "empty":
+        return Reply(status)
+    if form == "text":
+        return Reply(status, b"OK", TEXT)
     return Reply(status, b'{"errors":[]}')
 
 

@@ -82,6 +82,7 @@ FAULTS: dict[str, Fault] = {
     "index_lag_s": Fault(0.0, "a changed customer is found only after this"),
     "deleted_customer": Fault("status", "a deleted customer stays with a status, or is gone", ("status", "gone")),
     "error_form": Fault("observed", "the body of a 400", ("observed", "documented", "plain", "empty", "text")),
+    "unauthorized_form": Fault("plain", "the body of a 401", ("plain", "empty", "text")),
     "success_body": Fault("errors", "the body of a 2xx without errors", ("errors", "absent", "empty", "text")),
     # tokens
     "token_expires_s": Fault(3_600.0, "how long a token is good"),

@@ -8,7 +8,7 @@ import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from stream.sandbox.bodies import plain
+from stream.sandbox.bodies import plain, unauthorized
 from stream.sandbox.messages import Reply, Request, reply_json
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Tokens:
         """The answer to POST /oauth/token."""
         form = dict(parse_qsl(request.body.decode("utf-8", "replace")))
         if not self._client_good(request.headers.get(b"authorization", b"")):
-            return plain(401, "Unauthorized", "Client authentication failed")
+            return unauthorized("Client authentication failed", self.faults)
         kind = form.get("grant_type", "")
         allowed = self.faults.word("grants")
         if kind == "client_credentials":

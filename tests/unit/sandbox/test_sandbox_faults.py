@@ -360,6 +360,15 @@ def test_forms_of_a_success(trial: Trial, form: str, text: str) -> None:
     assert trial.add("a").text == text
 
 
+@pytest.mark.parametrize(("form", "start"), [("plain", '{"code":"Unauthorized"'), ("empty", ""), ("text", "Unauth")])
+def test_forms_of_a_401(trial: Trial, form: str, start: str) -> None:
+    trial.faults(unauthorized_form=form, auth_error_share=1)
+    for answer in (trial.add("a"), trial.token("wrong")):
+        assert answer.status_code == 401
+        assert answer.text.startswith(start)
+        assert bool(answer.content) == bool(start)
+
+
 def test_lists_without_a_total(trial: Trial) -> None:
     trial.faults(total_count=False)
     assert "totalItemCount" not in trial.call("GET", "/segments/vip/members").json()["meta"]
