@@ -63,4 +63,10 @@ class Ledger:
             if read_s >= before_s:
                 break
             end = position
-        return [holder for offset, holder in self._holds if offset < end and holder.first == offset]
+        found: list[Holder] = []
+        for offset, holder in self._holds:
+            if offset >= end:
+                break
+            if holder.first == offset:
+                found.append(holder)
+        return found
