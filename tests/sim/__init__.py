@@ -1,0 +1,1 @@
+"""A seeded simulator: the real engine against a simulated Kafka, source, retail.red and clock, with faults."""
