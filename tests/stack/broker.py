@@ -34,7 +34,8 @@ class Broker:
         self._admin: AdminClient | None = None
 
     def format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # led by a letter: an id that begins with a dash would be taken for an option
+        cluster = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         done = subprocess.run(
             [
                 *_java(self._kit), "-XX:TieredStopAtLevel=1", "-cp", f"{self._kit.kafka}/*", "kafka.tools.StorageTool",
