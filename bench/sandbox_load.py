@@ -110,7 +110,7 @@ def main() -> None:
     if sys.argv[4:] == ["starlette"]:
         command = [sys.executable, "-c", STARLETTE]
     root = str(Path(__file__).parents[1])
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root})  # noqa: S603 - our own module
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root})
     assert server.stdout is not None
     url = server.stdout.readline().strip()
     start_s = _cpu(server.pid)

@@ -1,13 +1,13 @@
 """Every error this program raises on purpose.
 
-    SegstreamError                exit code
-    ├── UsageError                2    the command line
-    ├── SettingsError             78   a setting: names key, value and what is allowed
-    ├── DataError                 65   what was read cannot be used (state of another topic, a missing column)
-    ├── Unavailable               69   something outside does not answer; trying again may help
-    ├── Unfinished                75   stopped before it was done (a drain that ran out of time)
-    ├── AuthError                 77   credentials refused
-    └── Fenced                    75   this instance no longer owns what it acted for
+SegstreamError                exit code
+├── UsageError                2    the command line
+├── SettingsError             78   a setting: names key, value and what is allowed
+├── DataError                 65   what was read cannot be used (state of another topic, a missing column)
+├── Unavailable               69   something outside does not answer; trying again may help
+├── Unfinished                75   stopped before it was done (a drain that ran out of time)
+├── AuthError                 77   credentials refused
+└── Fenced                    75   this instance no longer owns what it acted for
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def secret(path: Any) -> bytes:
 
 
 def kafka_properties(settings: Settings) -> dict[str, Any]:
-    """librdkafka's properties with the secrets from their files."""
+    """Properties of librdkafka with the secrets from their files."""
     properties: dict[str, Any] = dict(settings.kafka)
     for name, path in settings.kafka_secret_files.items():
         properties[name] = secret(path).decode()

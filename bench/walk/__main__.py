@@ -63,7 +63,9 @@ class Walk:
 
     def start(self) -> None:
         with self._log.open("w") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "stream", "run", "-c", str(self._file)], stderr=log, cwd=ROOT)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "stream", "run", "-c", str(self._file)], stderr=log, cwd=ROOT
+            )
         self.wait_log("partition restored", PARTITIONS)
 
     def wait_log(self, event: str, count: int, deadline_s: float = 60) -> float:
@@ -95,8 +97,15 @@ class Walk:
 
 
 def produce(address: str, topic: str, records: Iterator[tuple[bytes, bytes | None]]) -> int:
-    producer = ck.Producer({"bootstrap.servers": address, "linger.ms": 20, "compression.type": "lz4",
-                            "queue.buffering.max.messages": 500_000, "log_level": 0})
+    producer = ck.Producer(
+        {
+            "bootstrap.servers": address,
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 500_000,
+            "log_level": 0,
+        }
+    )
     count = 0
     for key, value in records:
         while True:
@@ -113,7 +122,9 @@ def produce(address: str, topic: str, records: Iterator[tuple[bytes, bytes | Non
 
 
 def ceiling(address: str, topic: str, count: int) -> tuple[float, list[Any]]:
-    consumer = ck.Consumer({"bootstrap.servers": address, "group.id": "ceiling", "enable.auto.commit": False, "log_level": 0})
+    consumer = ck.Consumer(
+        {"bootstrap.servers": address, "group.id": "ceiling", "enable.auto.commit": False, "log_level": 0}
+    )
     consumer.assign([ck.TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
     kept: list[Any] = []
     seen = 0
@@ -136,8 +147,16 @@ def decoding(topic: str, messages: list[Any]) -> float:
     runs = [messages[i : i + 5_000] for i in range(0, len(messages), 5_000)]
     spent = 0.0
     for run in runs:
-        taken = Slice(TopicPartition(topic, 0), 1, [m.offset() for m in run], [m.key() for m in run], [m.value() for m in run],
-                      [0] * len(run), run, lambda _: ())
+        taken = Slice(
+            TopicPartition(topic, 0),
+            1,
+            [m.offset() for m in run],
+            [m.key() for m in run],
+            [m.value() for m in run],
+            [0] * len(run),
+            run,
+            lambda _: (),
+        )
         started = time.perf_counter()
         found = decoder.decode(taken)
         spent += time.perf_counter() - started
@@ -167,7 +186,9 @@ def walk(address: str, broker: Broker, kind: str, count: int, slots: int, regist
     topic = f"bench.{kind}"
     broker.create_topic(topic, PARTITIONS, {})
     with tempfile.TemporaryDirectory() as name:
-        sink = subprocess.Popen([sys.executable, str(ROOT / "bench/walk/sink.py"), "0.02"], stdout=subprocess.PIPE, text=True)
+        sink = subprocess.Popen(
+            [sys.executable, str(ROOT / "bench/walk/sink.py"), "0.02"], stdout=subprocess.PIPE, text=True
+        )
         try:
             assert sink.stdout is not None
             url = f"http://127.0.0.1:{int(sink.stdout.readline())}"
@@ -199,13 +220,16 @@ def walk(address: str, broker: Broker, kind: str, count: int, slots: int, regist
             text = run.metrics()
             cpu_s, rss_mb = run.stop()
             spent = stats["last_s"] - started
-            loop = {m[0]: round(float(m[1]), 2) for m in re.findall(r'loop_seconds_total{state="(\w+)"} ([\d.e+-]+)', text)}
+            loop = {
+                m[0]: round(float(m[1]), 2) for m in re.findall(r'loop_seconds_total{state="(\w+)"} ([\d.e+-]+)', text)
+            }
             return {
                 "format": kind, "records": total, "equal": equal, "consume_per_s": round(raw), "decode_us": round(decode_us, 2),
                 "walk_per_s": round(total / spent), "seconds": round(spent, 1), "start_s": round(started - begun, 1),
                 "ratio_to_consume": round(total / spent / raw, 2), "requests": stats["requests"],
-                "rows_per_request": round(stats["rows"] / stats["requests"]), "requests_per_record": round(stats["requests"] / total, 5),
-                "cpu_s": round(cpu_s, 1), "cpu_us_per_record": round(cpu_s / total * 1e6, 1), "rss_mb": round(rss_mb), "loop_s": loop,
+                "rows_per_request": round(stats["rows"] / stats["requests"]),
+                "requests_per_record": round(stats["requests"] / total, 5), "cpu_s": round(cpu_s, 1),
+                "cpu_us_per_record": round(cpu_s / total * 1e6, 1), "rss_mb": round(rss_mb), "loop_s": loop,
             }  # fmt: skip
         finally:
             sink.kill()
@@ -216,7 +240,9 @@ def freshness(address: str, broker: Broker, rate: int, seconds: float, registry:
     topic = "bench.fresh"
     broker.create_topic(topic, PARTITIONS, {})
     with tempfile.TemporaryDirectory() as name:
-        sink = subprocess.Popen([sys.executable, str(ROOT / "bench/walk/sink.py"), "0.02"], stdout=subprocess.PIPE, text=True)
+        sink = subprocess.Popen(
+            [sys.executable, str(ROOT / "bench/walk/sink.py"), "0.02"], stdout=subprocess.PIPE, text=True
+        )
         try:
             assert sink.stdout is not None
             url = f"http://127.0.0.1:{int(sink.stdout.readline())}"
@@ -236,11 +262,20 @@ def freshness(address: str, broker: Broker, rate: int, seconds: float, registry:
                 time.sleep(0.002)
             producer.flush(10)
             time.sleep(3)
-            found = re.findall(r'delivery_latency_seconds_bucket{le="([\d.+Inf]+)",origin="stream"} ([\d.]+)', run.metrics())
+            found = re.findall(
+                r'delivery_latency_seconds_bucket{le="([\d.+Inf]+)",origin="stream"} ([\d.]+)', run.metrics()
+            )
             cpu_s, rss_mb = run.stop()
             buckets = [(float(edge), float(n)) for edge, n in found]
-            return {"events_per_s": rate, "members": int(buckets[-1][1]), "p50_s": quantile(buckets, 0.5),
-                    "p99_s": quantile(buckets, 0.99), "cpu_s": round(cpu_s, 1), "of_s": seconds, "rss_mb": round(rss_mb)}
+            return {
+                "events_per_s": rate,
+                "members": int(buckets[-1][1]),
+                "p50_s": quantile(buckets, 0.5),
+                "p99_s": quantile(buckets, 0.99),
+                "cpu_s": round(cpu_s, 1),
+                "of_s": seconds,
+                "rss_mb": round(rss_mb),
+            }
         finally:
             sink.kill()
             sink.wait()
@@ -276,7 +311,9 @@ def main() -> None:
             for kind in [x for x in args.formats.split(",") if x]:
                 print(json.dumps(walk(broker.address, broker, kind, args.records, args.slots, url)), flush=True)
             if args.fresh_s:
-                print(json.dumps({"freshness": freshness(broker.address, broker, 2_000, args.fresh_s, url)}), flush=True)
+                print(
+                    json.dumps({"freshness": freshness(broker.address, broker, 2_000, args.fresh_s, url)}), flush=True
+                )
         finally:
             broker.server.stop()
             registry.shutdown()

@@ -24,11 +24,19 @@ class Sink:
         if path.startswith("/oauth"):
             return 0.0, reply(200, {"access_token": "t", "token_type": "Bearer", "expires_in": 3600})
         if path == "/stats":
-            return 0.0, reply(200, {"requests": self.requests, "rows": self.rows, "first_s": self.first_s,
-                                    "last_s": self.last_s, "sizes": {k: len(v) for k, v in self.members.items()}})
+            return 0.0, reply(
+                200,
+                {
+                    "requests": self.requests,
+                    "rows": self.rows,
+                    "first_s": self.first_s,
+                    "last_s": self.last_s,
+                    "sizes": {k: len(v) for k, v in self.members.items()},
+                },
+            )
         if path.startswith("/members?"):
             return 0.0, reply(200, sorted(self.members.get(path.split("?", 1)[1], ())))
-        code = path.split("/segments/", 1)[1].split("/")[0]
+        code = path.split("/segments/", 1)[1].split("/", maxsplit=1)[0]
         ids = [member["id"] for member in json.loads(body)["members"]]
         present = self.members.setdefault(code, set())
         if method == b"POST":
@@ -45,7 +53,9 @@ class Sink:
 
 def reply(status: int, body: object) -> bytes:
     data = json.dumps(body).encode()
-    return b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(data)) + data
+    return (
+        b"HTTP/1.1 %d OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(data)) + data
+    )
 
 
 class Connection(asyncio.Protocol):

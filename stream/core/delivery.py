@@ -37,8 +37,8 @@ class Delivery:
     """Everything between a row that owes something and retail.red's confirmed answer.
 
     refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people.
-    delivered collects, for each accepted call, when it was accepted (the caller's `wall_s` of settle) and the source time (ms) of each
-    row's event in it, negative for one of a snapshot.
+    delivered collects, for each accepted call, when it was accepted (the caller's `wall_s` of settle) and the source time
+    (ms) of each row's event in it, negative for one of a snapshot.
     """
 
     def __init__(
@@ -237,8 +237,7 @@ class Delivery:
         for standing in flight.standings:
             standing.late_op = op
             standing.late_until_s = until_s
-            if standing.table.late_until_s < until_s:
-                standing.table.late_until_s = until_s
+            standing.table.late_until_s = max(standing.table.late_until_s, until_s)
 
     def _done(self, flight: Flight, verdict: Verdict, now_s: float, jitter: float, wall_s: float) -> None:
         lane, op = flight.lane, flight.call.op

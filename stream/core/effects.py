@@ -76,7 +76,8 @@ class Restored(NamedTuple):
 
     position: the committed offset, or the resolved start. metadata: of the committed offset, "" when there is none.
     fresh: the group never committed this partition. fold_to: on a fresh start, the end captured at start (0: act at once).
-    epoch: the assignment epoch with which slices of it will be stamped. meta: to be written with the first commit, None when it is there.
+    epoch: the assignment epoch with which slices of it will be stamped. meta: to be written with the first
+    commit, None when it is there.
     partitions: the topic's partition count.
     """
 

@@ -37,7 +37,8 @@ class Letter:
 class Engine:
     """Rows, batches, calls and offsets of every partition that this instance owns.
 
-    tally counts what happened, by (metric, label…): the caller reads and clears it. behind: set by the caller while it is far from the ends of its partitions.
+    tally counts what happened, by (metric, label…): the caller reads and clears it. behind: set by the caller
+    while it is far from the ends of its partitions.
     """
 
     def __init__(

@@ -137,7 +137,7 @@ class RowMapping:
             return self._says_partly(after, change.before)
         return self._of(after)
 
-    def _of(self, columns: Columns) -> Membership | None | Refusal:
+    def _of(self, columns: Columns) -> Membership | Refusal | None:
         for place, values, wanted in self._present:
             try:
                 value = columns[place]

@@ -32,7 +32,7 @@ class RowState(msgspec.Struct, gc=False, omit_defaults=True):
     segment: str | None = None
     member: str | None = None
     told: str | None = None
-    others: list[tuple[str, str, str]] = []  # noqa: RUF012  # msgspec copies a default list
+    others: list[tuple[str, str, str]] = []  # msgspec copies a default list
     offset: int = -1
     at_ms: int = 0
     pending: str | None = None

@@ -177,9 +177,13 @@ class RetailRed:
 
     # ---- reads, for commands and look-ups --------------------------------------------------------------------------
 
-    def ping(self) -> None:
-        """Fetch a token and list one segment; raise AuthError or Unavailable, saying what is wrong."""
-        self.read("segments", self._segmentation, "/segments", {"limit": "1"})
+    def ping(self, attempts: int = READ_ATTEMPTS) -> None:
+        """Fetch a token and list one segment; raise AuthError, Unavailable or SettingsError, saying what is wrong."""
+        if self.read("segments", self._segmentation, "/segments", {"limit": "1"}, attempts=attempts) is None:
+            raise SettingsError(
+                f"retail.red knows no merchant {self._config.merchant}, or has no segments route there (HTTP 404)",
+                advice="check retail_red.merchant and retail_red.urls.segmentation",
+            )
 
     def get_segment(self, code: str) -> Segment | None:
         """Return the segment, None when there is none of this code; raise AuthError, Unavailable or DataError."""
@@ -240,11 +244,13 @@ class RetailRed:
             raise DataError("the customer service knows no customers route, or no such merchant")
         return page
 
-    def read(self, operation: str, of: Service, path: str, query: dict[str, str]) -> dict[str, Any] | None:
+    def read(
+        self, operation: str, of: Service, path: str, query: dict[str, str], *, attempts: int = READ_ATTEMPTS
+    ) -> dict[str, Any] | None:
         """GET an object, None for 404; trouble that may pass is waited for, some times and within limits."""
         target = self._root + path + (f"?{urlencode(query)}" if query else "")
         trouble, after_s = "closed", None
-        for attempt in range(READ_ATTEMPTS):
+        for attempt in range(attempts):
             if attempt:
                 self._closed.wait(min(READ_WAIT_S_MAX, max(0.2 * 2**attempt, after_s or 0.0)))
             if self._closed.is_set():
@@ -275,7 +281,7 @@ class RetailRed:
                 )
             elif answer.status not in {408, 425, 429} and answer.status < 500:
                 raise DataError(f"{operation}: unexpected answer, HTTP {answer.status}")
-        raise Unavailable(f"retail.red: {trouble}, {READ_ATTEMPTS} times")
+        raise Unavailable(f"retail.red: {trouble}, {attempts} times")
 
     def _got(self, operation: str, of: Service, target: str) -> Answer:
         deadline_s = time.monotonic() + self._config.api_timeout_s

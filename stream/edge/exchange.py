@@ -34,7 +34,7 @@ _TARGET = re.compile(r"/[A-Za-z0-9._~/-]*(\?[A-Za-z0-9._~%=&+-]*)?")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
-class NotSent(Exception):  # noqa: N818 - a fact about the request, raised to leave the exchange
+class NotSent(Exception):
     """Nothing of the request was written. code is a short label."""
 
     def __init__(self, code: str) -> None:
@@ -42,7 +42,7 @@ class NotSent(Exception):  # noqa: N818 - a fact about the request, raised to le
         self.code = code
 
 
-class MaybeSent(Exception):  # noqa: N818 - a fact about the request, raised to leave the exchange
+class MaybeSent(Exception):
     """Some of the request was written and no whole answer was read: it may still be applied. code is a short label."""
 
     def __init__(self, code: str) -> None:

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from stream.core.decode.spec import DecodeSpec
 from stream.core.decode.decoder import TopicDecoder
+from stream.core.decode.spec import DecodeSpec
 from stream.core.model import Decoded, SchemaId, Slice, TopicPartition
 from stream.errors import SegstreamError
 

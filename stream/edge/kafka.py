@@ -13,10 +13,15 @@ from typing import Any, Final, NamedTuple, Protocol
 import confluent_kafka as ck
 
 from stream.core.model import Slice, TopicPartition
+from stream.edge.trouble import trouble
 from stream.errors import SegstreamError, Unavailable
 
 TAKE_MAX: Final = 10_000
 CALL_TIMEOUT_S: Final = 15.0
+FIRST_CALL_TIMEOUT_S: Final = 10.0
+"""A person may be waiting for the first answer of all; whoever restarts this program may as well try again."""
+
+_NOT_ACTIVE_YET: Final = (ck.KafkaError._STATE, ck.KafkaError._IN_PROGRESS)  # noqa: SLF001 - the client's own names
 
 OWNED: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,
@@ -87,10 +92,22 @@ class Source:
         self._paused: set[TopicPartition] = set()
         self.assignment: set[TopicPartition] = set()
         self.failure: BaseException | None = None
+        self._seen: list[ck.KafkaError] | None = None
         self._consumer: Final = ck.Consumer(
             {**consumer_properties(properties), "error_cb": self._on_error, "logger": _Silent(log)}
         )
         self._topics: Final = list(topics)
+
+    def reach(self) -> None:
+        """The first call of all. Raises Unavailable or AuthError when no broker answers within some seconds."""
+        self._seen = []
+        try:
+            self._consumer.list_topics(timeout=FIRST_CALL_TIMEOUT_S)
+        except ck.KafkaException as error:
+            self._consumer.poll(0)  # what the client has to report is handed out here only
+            raise trouble("no broker answers", error.args[0], self._seen) from error
+        finally:
+            self._seen = None
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -101,7 +118,9 @@ class Source:
     # ---- callbacks -----------------------------------------------------------------------------------------------
 
     def _on_error(self, error: ck.KafkaError) -> None:
-        if error.fatal():
+        if self._seen is not None:
+            self._seen.append(error)
+        elif error.fatal():
             self.failure = self.failure or Unavailable(f"Kafka client: {error.str()}")
         else:
             self._log("kafka", str(error.str()))
@@ -153,10 +172,7 @@ class Source:
                 break
             except ck.KafkaException as error:
                 # a partition that was just assigned is not active at once
-                if (
-                    error.args[0].code() not in (ck.KafkaError._STATE, ck.KafkaError._IN_PROGRESS)
-                    or self._now() > deadline
-                ):  # noqa: SLF001 - the client's own names
+                if error.args[0].code() not in _NOT_ACTIVE_YET or self._now() > deadline:
                     raise Unavailable(f"seek {tp.topic}[{tp.partition}] to {offset}: {error.args[0].str()}") from error
                 self._consumer.consume(0, 0.01)
         epoch = next(self._epoch)

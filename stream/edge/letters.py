@@ -30,7 +30,7 @@ class Letter(msgspec.Struct, omit_defaults=True):
     detail: str
     key: str | None = None
     value: str | None = None
-    headers: list[tuple[str, str | None]] = []  # noqa: RUF012 - msgspec copies a default list
+    headers: list[tuple[str, str | None]] = []
     timestamp_ms: int = 0
 
 

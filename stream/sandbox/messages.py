@@ -33,7 +33,7 @@ def reply_json(status: int, value: object, headers: tuple[tuple[bytes, bytes], .
     return Reply(status, _encode(value), JSON + headers)
 
 
-class Refused(Exception):  # noqa: N818 - control flow that carries a reply, never shown to anybody
+class Refused(Exception):
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
         self.reply = reply

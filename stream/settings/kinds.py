@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 PathOfKeys = tuple[str, ...]
 
 
-class Problems(ValueError):  # noqa: N818 - it is a list of them
+class Problems(ValueError):
     """Several things wrong at once, each with the path below the validated value and one line of text."""
 
     def __init__(self, problems: Iterable[tuple[PathOfKeys, str]]) -> None:

@@ -1,0 +1,39 @@
+"""Why a call to Kafka failed, as an error with an exit code and something to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import confluent_kafka as ck
+
+from stream.errors import AuthError, SegstreamError, Unavailable
+
+AUTHORIZATION_ERRORS: Final = frozenset(
+    (
+        ck.KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        ck.KafkaError.GROUP_AUTHORIZATION_FAILED,
+        ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        ck.KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    )
+)
+_AUTHENTICATION_ERRORS: Final = frozenset(
+    (ck.KafkaError._AUTHENTICATION, ck.KafkaError.SASL_AUTHENTICATION_FAILED)  # noqa: SLF001 - the client's own name
+)
+
+
+def trouble(what: str, error: ck.KafkaError, seen: Sequence[ck.KafkaError] = ()) -> SegstreamError:
+    """The error to raise for a failed call; seen: what the client reported meanwhile, which often says why."""
+    for one in (*reversed(seen), error):
+        if one.code() in _AUTHENTICATION_ERRORS:
+            return AuthError(
+                f"Kafka: {what}: {one.str()}", advice="check sasl.username, the secret files, and security.protocol"
+            )
+        if one.code() in AUTHORIZATION_ERRORS:
+            return AuthError(
+                f"Kafka: {what}: {one.str()}",
+                advice="the user needs Read on the tables' topics and the group, Read and Write on topics named after it",
+            )
+    told = [one for one in seen if one.code() != ck.KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001 - the client's own name
+    text = str(told[-1].str() if told else error.str())
+    return Unavailable(f"Kafka: {what}: {text}", advice="check kafka.bootstrap.servers and security.protocol")
