@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
+
+from stream.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -12,8 +15,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser = subparsers.add_parser(
         "demo",
         help="see it work: broker, source, sandbox and consumer on this machine",
-        description="Starts an embedded broker, a simulated shop, the sandbox and the real consumer; kills the consumer once; "
-        "at the end compares the segments with the table. Ends 0 when they are equal.",
+        description="Starts an embedded broker, a simulated shop, the sandbox and the real consumer; kills the "
+        "consumer once; at the end compares the segments with the table. Ends 0 when they are equal.",
     )
     parser.add_argument(
         "--duration-s", type=float, default=30.0, metavar="S", help="how long changes come (default 30)"
@@ -23,6 +26,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def main(args: argparse.Namespace) -> int:
+    if not (1 <= args.duration_s <= 3_600 and 1 <= args.rate <= 5_000):
+        raise UsageError("--duration-s takes 1 to 3600, --rate 1 to 5000")
     from stream.demo.run import demo  # noqa: PLC0415 - the client library is loaded only by commands that need it
 
-    return demo(args.duration_s, args.rate, args.seed, lambda line: print(line, flush=True))
+    return demo(args.duration_s, args.rate, args.seed, _say)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -8,7 +8,7 @@ from stream.errors import Unavailable
 
 
 class EmbeddedBroker:
-    """One mock broker on a loopback port of its own choice. Topics come to exist when something is produced: 4 partitions."""
+    """One mock broker on a free loopback port. A topic, of 4 partitions, exists once something is produced to it."""
 
     partitions = 4
 
@@ -31,7 +31,7 @@ class EmbeddedBroker:
                 )
                 if low > 0:
                     raise Unavailable(
-                        f"the embedded broker dropped the first {low} records of {name}[{partition}] (5 MB a partition)",
+                        f"the embedded broker dropped {low} records of {name}[{partition}]: it keeps 5 MB a partition",
                         advice="run the demo shorter or slower",
                     )
 

@@ -14,7 +14,7 @@ SEGMENTS: Final = ("gold", "newsletter", "bought-twice", "vip", "sleeping", "tie
 
 
 class Shop:
-    """segment_members(id primary key, segment_code, customer_id) under REPLICA IDENTITY DEFAULT: the hard common case."""
+    """segment_members(id primary key, segment_code, customer_id) under REPLICA IDENTITY DEFAULT: the common case."""
 
     def __init__(self, producer: ck.Producer, seed: int, customers: int = 3_000) -> None:
         self._producer: Final = producer
