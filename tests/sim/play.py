@@ -8,9 +8,11 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 from stream.core.decode.rowkey import row_key
+from stream.core.effects import Commit
 from stream.core.fold import TableSpec
 from stream.core.model import Membership, TopicPartition
 from stream.core.rowstate import decode_row, row_key_hash
+from tests.sim import oracle
 from tests.sim.broker import Broker
 from tests.sim.clock import Clock
 from tests.sim.instance import Instance
@@ -68,8 +70,9 @@ class Play:
             self.clock, rng, limits.api_timeout_s, limits.settle_s, world.weather,
             {code: set() for code in self.codes if code not in self.absent}, *groups,
         )  # fmt: skip
+        self.odd = self.shop.poison | self.shop.unknown | self.shop.forbidden
         self.watch = Watch(self)
-        self.broker.applied = self.watch.applied
+        self.broker.applied = self._applied
         self.broker.on_append = self._appended
         if trace:
             self.shop.applied = lambda op, m, _s: self.note(f"shop {op} {m[0]} {m[1]}", m[0], (m[1],))
@@ -94,6 +97,11 @@ class Play:
     def note(self, text: str, segment: str | None = None, members: tuple[str, ...] = ()) -> None:
         if self.notes is not None:
             self.notes.append(Note(self.clock.now_s, text, segment, members))
+
+    def _applied(self, offsets: dict[TopicPartition, tuple[int, str]], commit: Commit) -> None:
+        self.watch.applied(offsets, commit)
+        if not self.world.compaction:
+            oracle.check(self, list(self.broker.logs) if self.sole else list(offsets))
 
     def _appended(self, tp: TopicPartition) -> None:
         record = self.broker.logs[tp].records[-1]
@@ -279,9 +287,8 @@ class Play:
 
     def _compare(self) -> None:
         truth, holds = self.database.truth(), self.shop.holds()
-        refused = self.shop.poison | self.shop.unknown | self.shop.forbidden
         missing = {m for m in truth if m[0] not in self.shop.segments}
-        odd = {m for m in truth - missing if m[1] in refused}
+        odd = {m for m in truth - missing if m[1] in self.odd}
         expected = truth - odd - missing
         if holds != expected:
             wrong = tuple(sorted(holds ^ expected))
