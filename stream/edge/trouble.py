@@ -32,7 +32,7 @@ def trouble(what: str, error: ck.KafkaError, seen: Sequence[ck.KafkaError] = ())
         if one.code() in AUTHORIZATION_ERRORS:
             return AuthError(
                 f"Kafka: {what}: {one.str()}",
-                advice="the user needs Read on the tables' topics and the group, Read and Write on topics named after it",
+                advice="grant Read on the tables' topics and the group, Read and Write on topics named after it",
             )
     told = [one for one in seen if one.code() != ck.KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001 - the client's own name
     text = str(told[-1].str() if told else error.str())

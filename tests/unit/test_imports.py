@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "stream"
 MODULES = sorted(ROOT.rglob("*.py"))
 
-LAYERS = ("errors", "settings", "core", "edge", "wiring", "loop", "compare", "cli", "sandbox", "demo")
+LAYERS = ("errors", "settings", "core", "edge", "wiring", "loop", "compare", "check", "cli", "sandbox", "demo")
 # what each layer may import of the others, besides itself
 ALLOWED = {
     "errors": set(),
@@ -19,7 +19,8 @@ ALLOWED = {
     "wiring": {"errors", "settings", "core", "edge"},
     "loop": {"errors", "settings", "core", "edge", "wiring"},
     "compare": {"errors", "settings", "core", "edge", "wiring"},
-    "cli": {"errors", "settings", "core", "edge", "wiring", "loop", "compare", "sandbox", "demo"},
+    "check": {"errors", "settings", "core", "edge", "wiring"},
+    "cli": {"errors", "settings", "core", "edge", "wiring", "loop", "compare", "check", "sandbox", "demo"},
     "sandbox": {"errors"},
     "demo": {"errors", "settings", "sandbox"},
 }
