@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from stack.broker import Broker  # noqa: E402
 from stack.kit import kit  # noqa: E402
 
-from bench.walk.events import SCHEMAS, Table, avro_records, json_records  # noqa: E402
+from bench.walk.events import SCHEMAS, Table, avro_records, inserted, json_records  # noqa: E402
 from stream.core.decode import DecodeSpec, TopicDecoder  # noqa: E402
 from stream.core.model import SchemaId, Slice, TopicPartition  # noqa: E402
 
@@ -236,60 +236,45 @@ def walk(address: str, broker: Broker, kind: str, count: int, slots: int, regist
             sink.wait()
 
 
-def freshness(address: str, broker: Broker, rate: int, seconds: float, registry: str) -> dict[str, Any]:
+def freshness(address: str, broker: Broker, rate: int, seconds: float, registry: str, slots: int) -> dict[str, Any]:
+    """New members of 200 segments at a steady rate: from the source's commit to the accepted call, each one timed."""
     topic = "bench.fresh"
     broker.create_topic(topic, PARTITIONS, {})
     with tempfile.TemporaryDirectory() as name:
         sink = subprocess.Popen(
-            [sys.executable, str(ROOT / "bench/walk/sink.py"), "0.02"], stdout=subprocess.PIPE, text=True
+            [sys.executable, str(ROOT / "bench/walk/sink.py"), "0.02", "timed"], stdout=subprocess.PIPE, text=True
         )
         try:
             assert sink.stdout is not None
             url = f"http://127.0.0.1:{int(sink.stdout.readline())}"
-            run = Walk(Path(name), settings(address, topic, url, registry, 8, "bench-fresh"))
+            run = Walk(Path(name), settings(address, topic, url, registry, slots, "bench-fresh"))
             run.start()
             time.sleep(2)
             producer = ck.Producer({"bootstrap.servers": address, "linger.ms": 1, "log_level": 0})
-            records = json_records(Table(2, 200, 20_000), 1 << 60)
             begun = time.monotonic()
-            made = 0
+            made: dict[str, float] = {}
             while (passed := time.monotonic() - begun) < seconds:
-                while made < passed * rate:
-                    key, value = next(records)
+                while len(made) < passed * rate:
+                    member = len(made) + 1
+                    made[str(member)] = time.time()
+                    key, value = inserted(f"seg-{member % 200}", member, 26_000_000 + member * 112)
                     producer.produce(topic, key=key, value=value)
-                    made += 1
                 producer.poll(0)
                 time.sleep(0.002)
             producer.flush(10)
             time.sleep(3)
-            found = re.findall(
-                r'delivery_latency_seconds_bucket{le="([\d.+Inf]+)",origin="stream"} ([\d.]+)', run.metrics()
-            )
+            accepted = get(f"{url}/accepted")
+            stats = get(f"{url}/stats")
             cpu_s, rss_mb = run.stop()
-            buckets = [(float(edge), float(n)) for edge, n in found]
-            return {
-                "events_per_s": rate,
-                "members": int(buckets[-1][1]),
-                "p50_s": quantile(buckets, 0.5),
-                "p99_s": quantile(buckets, 0.99),
-                "cpu_s": round(cpu_s, 1),
-                "of_s": seconds,
-                "rss_mb": round(rss_mb),
-            }
+            assert len(accepted) == len(made), f"{len(accepted)} of {len(made)} arrived"
+            late = sorted(accepted[member] - at for member, at in made.items())
+            return {"events_per_s": rate, "members": len(late), "p50_s": round(late[len(late) // 2], 3),
+                    "p99_s": round(late[int(len(late) * 0.99)], 3), "max_s": round(late[-1], 3), "slots": slots,
+                    "requests_per_s": round(stats["requests"] / seconds), "cpu_s": round(cpu_s, 1), "of_s": seconds,
+                    "rss_mb": round(rss_mb)}  # fmt: skip
         finally:
             sink.kill()
             sink.wait()
-
-
-def quantile(buckets: list[tuple[float, float]], q: float) -> float:
-    """As Prometheus does it: linear within a bucket."""
-    rank = q * buckets[-1][1]
-    low_edge, low = 0.0, 0.0
-    for edge, n in buckets:
-        if n >= rank:
-            return round(low_edge + (edge - low_edge) * (rank - low) / max(1.0, n - low), 3)
-        low_edge, low = edge, n
-    return float("inf")
 
 
 def main() -> None:
@@ -312,7 +297,8 @@ def main() -> None:
                 print(json.dumps(walk(broker.address, broker, kind, args.records, args.slots, url)), flush=True)
             if args.fresh_s:
                 print(
-                    json.dumps({"freshness": freshness(broker.address, broker, 2_000, args.fresh_s, url)}), flush=True
+                    json.dumps({"freshness": freshness(broker.address, broker, 2_000, args.fresh_s, url, args.slots)}),
+                    flush=True,
                 )
         finally:
             broker.server.stop()

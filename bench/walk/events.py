@@ -82,21 +82,31 @@ class Table:
         return found
 
 
+def _json(op: str, segment: str, customer: int, lsn: int) -> tuple[bytes, bytes]:
+    now = int(time.time() * 1000)
+    key = f'{{"segment":"{segment}","customer_id":{customer}}}'.encode()
+    row = f'{{"segment":"{segment}","customer_id":{customer},"added_at":"2026-11-23T10:15:30.123456Z"}}'
+    fake = f'{{"segment":"{segment}","customer_id":{customer},"added_at":"1970-01-01T00:00:00.000000Z"}}'
+    before, after = (fake, "null") if op == "d" else ("null", row)
+    value = (
+        f'{{"before":{before},"after":{after},"source":{{"version":"3.6.3.Final","connector":"postgresql","name":"bench",'
+        f'"ts_ms":{now},"snapshot":"false","db":"shop","sequence":"[\\"{lsn}\\",\\"{lsn}\\"]","ts_us":{now}000,'
+        f'"ts_ns":{now}000000,"schema":"public","table":"segment_members","txId":{lsn // 100},"lsn":{lsn},"xmin":null,'
+        f'"origin":null,"origin_lsn":null}},"transaction":null,"op":"{op}","ts_ms":{now},"ts_us":{now}123,"ts_ns":{now}123456}}'
+    ).encode()
+    return key, value
+
+
+def inserted(segment: str, customer: int, lsn: int) -> tuple[bytes, bytes]:
+    """The record of one new row."""
+    return _json("c", segment, customer, lsn)
+
+
 def json_records(table: Table, count: int) -> Iterator[tuple[bytes, bytes | None]]:
     made = 0
     while made < count:
         op, segment, customer, lsn = table.change()
-        now = int(time.time() * 1000)
-        key = f'{{"segment":"{segment}","customer_id":{customer}}}'.encode()
-        row = f'{{"segment":"{segment}","customer_id":{customer},"added_at":"2026-11-23T10:15:30.123456Z"}}'
-        fake = f'{{"segment":"{segment}","customer_id":{customer},"added_at":"1970-01-01T00:00:00.000000Z"}}'
-        before, after = (fake, "null") if op == "d" else ("null", row)
-        value = (
-            f'{{"before":{before},"after":{after},"source":{{"version":"3.6.3.Final","connector":"postgresql","name":"bench",'
-            f'"ts_ms":{now},"snapshot":"false","db":"shop","sequence":"[\\"{lsn}\\",\\"{lsn}\\"]","ts_us":{now}000,'
-            f'"ts_ns":{now}000000,"schema":"public","table":"segment_members","txId":{lsn // 100},"lsn":{lsn},"xmin":null,'
-            f'"origin":null,"origin_lsn":null}},"transaction":null,"op":"{op}","ts_ms":{now},"ts_us":{now}123,"ts_ns":{now}123456}}'
-        ).encode()
+        key, value = _json(op, segment, customer, lsn)
         yield key, value
         made += 1
         if op == "d":

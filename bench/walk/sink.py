@@ -12,13 +12,15 @@ import time
 
 
 class Sink:
-    def __init__(self, latency_s: float) -> None:
+    def __init__(self, latency_s: float, *, timed: bool = False) -> None:
         self.latency_s = latency_s
+        self.timed = timed
         self.members: dict[str, set[str]] = {}
         self.requests = 0
         self.rows = 0
         self.first_s = 0.0
         self.last_s = 0.0
+        self.accepted: dict[str, float] = {}
 
     def answer(self, method: bytes, path: str, body: bytes) -> tuple[float, bytes]:
         if path.startswith("/oauth"):
@@ -34,6 +36,8 @@ class Sink:
                     "sizes": {k: len(v) for k, v in self.members.items()},
                 },
             )
+        if path == "/accepted":
+            return 0.0, reply(200, self.accepted)
         if path.startswith("/members?"):
             return 0.0, reply(200, sorted(self.members.get(path.split("?", 1)[1], ())))
         code = path.split("/segments/", 1)[1].split("/", maxsplit=1)[0]
@@ -44,6 +48,9 @@ class Sink:
         else:
             present.difference_update(ids)
         now = time.time()
+        if self.timed:
+            for member in ids:
+                self.accepted.setdefault(member, now + self.latency_s)
         self.first_s = self.first_s or now
         self.last_s = now
         self.requests += 1
@@ -87,12 +94,12 @@ class Connection(asyncio.Protocol):
                 self.transport.write(answer)
 
 
-async def serve(latency_s: float) -> None:
-    sink = Sink(latency_s)
+async def serve(latency_s: float, *, timed: bool) -> None:
+    sink = Sink(latency_s, timed=timed)
     server = await asyncio.get_running_loop().create_server(lambda: Connection(sink), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1])))
+    asyncio.run(serve(float(sys.argv[1]), timed="timed" in sys.argv))
