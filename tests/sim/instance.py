@@ -11,6 +11,7 @@ from stream.core.model import Call, Outcome, TopicPartition
 from stream.core.rowstate import META_KEY, PartitionState, decode_metadata, encode
 from stream.core.verdict import VerdictPolicy
 from tests.sim.shadow import Shadow
+from tests.sim.watch import Violation
 
 if TYPE_CHECKING:
     from tests.sim.play import Play
@@ -49,6 +50,7 @@ class Instance:
         self._outcomes: list[Outcome] = []
         self._next_s = float("inf")
         self._steps = 0
+        self._pause_for_s = 0.0
         self._stale: list[tuple[TopicPartition, int, int]] = []
         self.number = self.group.join(self)
         self.wake(0.0)
@@ -74,6 +76,10 @@ class Instance:
             self._next_s = at_s
             self._steps += 1
             self.clock.after(delay_s, self._turn, self._steps)
+
+    def pause_at_send(self, for_s: float) -> None:
+        """With its next call in its senders' queue, nothing of the process runs for so long."""
+        self._pause_for_s = for_s
 
     def pause(self, until_s: float) -> None:
         """Nothing of the process runs until then."""
@@ -137,6 +143,8 @@ class Instance:
 
     def _feed(self, now_s: float) -> None:
         engine = self.engine
+        if self._stale and self.rng.random() < 0.3:
+            self._feed_stale()
         lag = 0
         for tp in sorted(self.positions):
             log = self.broker.logs[tp]
@@ -155,6 +163,18 @@ class Instance:
         engine.behind = lag > 30
         if lag:
             self.wake(0.02)
+
+    def _feed_stale(self) -> None:
+        """Records that were taken before their partition went away: facts of an older assignment change nothing."""
+        tp, epoch, position = self._stale.pop()
+        part = self.engine.part(tp)
+        if part is None or part.epoch == epoch:
+            return
+        before = part.ledger.position, len(part.working), self.engine.commits.window_records
+        self.shadow.fed = self.broker.logs[tp].read(max(0, position - 5), 10)
+        self._give(tp, epoch, self.clock.now_s)
+        if before != (part.ledger.position, len(part.working), self.engine.commits.window_records):
+            raise Violation("older assignment", f"{self.name} folds records of an older assignment of {tp}")
 
     def _give(self, tp: TopicPartition, epoch: int, now_s: float) -> None:
         records = self.shadow.fed
@@ -189,6 +209,10 @@ class Instance:
 
     def _send(self, call: Call) -> None:
         self.play.watch.sending(self, call)
+        if self._pause_for_s:
+            self.play.note(f"{self.name} pauses with {call.op} {call.segment} {call.members} queued")
+            self.pause(self.clock.now_s + self._pause_for_s)
+            self._pause_for_s = 0.0
         lives = {m: self.life((call.segment, m)) for m in call.members}
         self.clock.after(self.rng.uniform(0.0, 0.01), self._write, call, lives)
 

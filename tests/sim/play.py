@@ -246,7 +246,10 @@ class Play:
             victim = self.rng.choice(alive)
             for_s = self.rng.choice((1.0, 5.0, 7.0, 12.0))
             self.note(f"{victim.name} {how} for {for_s:g} s")
-            getattr(victim, how)(self.clock.now_s + for_s)
+            if how == "pause" and self.rng.random() < 0.7:
+                victim.pause_at_send(for_s)
+            else:
+                getattr(victim, how)(self.clock.now_s + for_s)
             if self.sole:
                 self.clock.after(self.rng.uniform(0.0, for_s), self._start)
 

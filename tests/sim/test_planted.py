@@ -16,9 +16,10 @@ from stream.core.delivery import Delivery
 from stream.core.effects import Restored
 from stream.core.engine import Engine
 from stream.core.ledger import Ledger
-from stream.core.model import Membership
+from stream.core.model import Membership, TopicPartition
 from stream.core.rows import PRESENT, Part, Row, RowTable, Standing
 from stream.core.verdict import Verdict
+from tests.sim.play import Play
 from tests.sim.run import play
 
 Patch = pytest.MonkeyPatch
@@ -169,6 +170,22 @@ def told_before_answered(patch: Patch) -> None:
     patch.setattr(Commits, "relieve", wrong)
 
 
+def no_lease(patch: Patch) -> None:
+    """A sender that wakes up writes what it has, however long it slept."""
+    patch.setattr(Play, "lease_s", float("inf"))
+
+
+def epochs_ignored(patch: Patch) -> None:
+    feed = Engine.feed
+
+    def wrong(self: Engine, tp: TopicPartition, _epoch: int, *more: Any) -> None:
+        part = self.part(tp)
+        if part is not None:
+            feed(self, tp, part.epoch, *more)
+
+    patch.setattr(Engine, "feed", wrong)
+
+
 def refused_without_a_letter(patch: Patch) -> None:
     patch.setattr(
         Delivery, "_put_refused", lambda _s, standing, _gen, _why: standing.table.set_aside(standing, "refused")
@@ -195,6 +212,8 @@ PLANTED: dict[Callable[[Patch], None], Iterable[str]] = {
     aborted_writes_dropped: ("stormy", "refused"),
     owed_not_issued_again: ("crashes", "missing"),
     told_before_answered: ("stormy", "crashes"),
+    no_lease: ("paused", "cut"),
+    epochs_ignored: ("cut", "orderly"),
     refused_without_a_letter: ("refused",),
     read_before_restored: ("orderly", "crashes"),
 }
