@@ -193,10 +193,15 @@ class RowMapping:
                 return self._of(after)
         present: bool | None = True
         for place, values, wanted in self._present:
-            if after[place] is UNAVAILABLE:
+            value = after[place]
+            if value is UNAVAILABLE:
                 present = None
-            elif ((type(after[place]) is bool, after[place]) in values) is not wanted:
-                return None
+                continue
+            try:
+                if ((type(value) is bool, value) in values) is not wanted:
+                    return None
+            except TypeError:
+                return Refusal("present_type", f"column {self.columns[place]} holds no plain value")
         unknown = [after[i] is UNAVAILABLE for _, _, i in self._parts if i >= 0]
         if any(unknown) and not all(unknown):
             return Refusal("unavailable_value", "only some columns of the segment's template are in the event")

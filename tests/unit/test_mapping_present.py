@@ -38,3 +38,9 @@ def test_a_value_that_is_not_listed_and_a_boolean_is_no_number(values: tuple[Any
 def test_an_unavailable_value_leaves_the_question_open() -> None:
     partly = said(Condition("c", "in", (None,)), UNAVAILABLE)
     assert getattr(partly, "present", "absent") is None
+
+
+def test_a_container_is_refused_also_beside_an_unavailable_value() -> None:
+    mapping = RowMapping(TableRule((("column", "segment"),), "member", (Condition("c", "in", (None,)),)))
+    change = Change("u", {"id": 1}, None, (UNAVAILABLE, "c1", [1]), 0, False, None)  # noqa: FBT003
+    assert getattr(mapping.says(change), "reason", "") == "present_type"
