@@ -217,7 +217,7 @@ class RowTable:
         elif event[0] <= row.offset:
             return True
         old = row.says
-        if old == says and row.pending is None:
+        if old == says and (says is None or row.pending is None):
             if row.pins or row.first >= 0:
                 row.offset = event[0]
             return True
@@ -245,8 +245,9 @@ class RowTable:
         standing.sayers += sayers
         standing.gen += 1
         row.told[membership] = UNKNOWN
-        if row not in standing.rows:
-            standing.rows.append(row)
+        rows = standing.rows
+        if not rows or row not in rows:
+            rows.append(row)
             row.pins += 1
         if standing.where == IDLE:
             self._enqueue(standing)

@@ -381,3 +381,16 @@ def test_an_engine_without_anything_to_do_asks_for_no_turn() -> None:
     assert hand.engine.next_s(hand.now) > hand.now + 60
     hand.answer(call)
     assert hand.engine.next_s(hand.now) <= hand.now
+
+
+def test_a_tombstone_after_a_refused_removal_holds_nothing() -> None:
+    hand = Hand(window_age_s=3600.0).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.cut(1))
+    hand.done(400)
+    assert [bury.reason for bury in hand.buried] == ["invalid"]
+    hand.feed(hand.tombstone(1))
+    hand.settle(1.0)
+    assert hand.committed() == 3
+    assert hand.engine.commits.window_records == 0
