@@ -85,7 +85,12 @@ class Delivery:
             self._park(segment, standing)
             return
         standing.where = QUEUED
-        self.lanes.put(segment.lane(standing.op), standing, self._now_s)
+        lane = segment.adds if standing.sayers else segment.removes
+        if lane.queue:
+            lane.queue.append(standing)
+            lane.last_s = self._now_s
+        else:
+            self.lanes.put(lane, standing, self._now_s)
 
     def parked(self) -> int:
         """Memberships whose segment does not exist at retail.red."""
