@@ -10,7 +10,8 @@ import gc
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from types import FrameType
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from stream.edge.intake import Intake, Readable
 from stream.edge.kafka import Source
 from stream.edge.letters import Letters
 from stream.edge.metrics import Metrics
+from stream.edge.notes import Notes
 from stream.edge.registry import Registry
 from stream.edge.report import Report
 from stream.edge.senders import Destination, DryRun, Lease, Senders
@@ -36,6 +38,10 @@ from stream.settings import Settings
 WAIT_S: Final = 0.05
 """The longest wait for a record: outcomes and commits that end meanwhile wait with it."""
 TOPICS_INTERVAL_S: Final = 30.0
+TOPICS_TIMEOUT_S: Final = 5.0
+"""Polling stands still while topics are asked for."""
+BROKERS_GONE_S: Final = 120.0
+"""Without any broker for so long, ending says more than waiting does."""
 SUMMARY_INTERVAL_S: Final = 10.0
 BEHIND_RECORDS: Final = 5_000
 """A take of so many records means a backlog: then full requests matter more than fresh ones."""
@@ -43,8 +49,7 @@ BEHIND_RECORDS: Final = 5_000
 log: Final = logs.Log("loop")
 
 
-def _note(kind: str, text: str) -> None:
-    log.warning(text, kind=kind)
+_note: Final = Notes(lambda kind, text: log.warning(text, kind=kind), time.monotonic)
 
 
 class Loop:
@@ -111,6 +116,8 @@ class Loop:
         self._counts: dict[str, int] = {}
         self._ids: dict[str, str] = {}
         self._topics_s = float("-inf")
+        self._contact_s = time.monotonic()
+        self._missing: list[str] = []
         self._summary_s = time.monotonic()
         self._last: dict[str, int] = {}
         self._behind_s = float("-inf")
@@ -176,10 +183,13 @@ class Loop:
 
     def run(self) -> int:
         """Until stopped. Returns the exit code; raises SegstreamError where going on is impossible."""
+        # before anything else: what waits longer for brokers would say less about why they do not answer
+        self.source.reach()
+        self._check_topics(time.monotonic())
+        self._ensure_letters()
         self.senders.start()
         if self.committer is not None:
             self.committer.start()
-        self._check_topics(time.monotonic())
         self.source.subscribe()
         self.health.not_ready("start", "has not joined the group yet")
         gc.collect()
@@ -223,7 +233,7 @@ class Loop:
         self.metrics.spent("decode", time.monotonic() - polled_s)
         self._turn(0.0)
         if now_s - self._topics_s > TOPICS_INTERVAL_S:
-            self._check_topics(now_s)
+            self._check_again(now_s)
 
     def _feed(self, readable: Readable) -> None:
         taken, start, items = readable
@@ -343,9 +353,12 @@ class Loop:
     # ---- what changes seldom -------------------------------------------------------------------------------------
 
     def _check_topics(self, now_s: float) -> None:
-        """New topics of a pattern, raised partition counts, recreated topics."""
+        """New topics of a pattern, raised partition counts, recreated topics. Raises Unavailable."""
         self._topics_s = now_s
-        counts = self.tables.consumed(self.source.partition_counts())
+        everything = self.source.partition_counts(TOPICS_TIMEOUT_S)
+        self._contact_s = now_s
+        self._say_missing(everything)
+        counts = self.tables.consumed(everything)
         ids = self.topics.ids(list(counts))
         for topic, count in counts.items():
             before = self._counts.get(topic, count)
@@ -362,6 +375,31 @@ class Loop:
             self.engine.partitions_known(topic, count)
         self._counts = {**self._counts, **counts}
         self._ids = {**ids, **self._ids}
+
+    def _check_again(self, now_s: float) -> None:
+        """As above, while it runs: brokers may be away for a while. Raises Unavailable when they are gone for long."""
+        try:
+            self._check_topics(now_s)
+        except Unavailable as error:
+            if now_s - self._contact_s > BROKERS_GONE_S:
+                raise
+            log.warning("the brokers do not answer", detail=str(error))
+
+    def _say_missing(self, counts: Mapping[str, int]) -> None:
+        """A topic that is not there may be made later by its connector: that is waited for, and said."""
+        missing = [name for name in self.settings.tables if not name.startswith("^") and name not in counts]
+        if missing != self._missing:
+            self._missing = missing
+            for name in missing:
+                near = get_close_matches(name, list(counts), n=3)
+                log.warning("topic does not exist, or may not be described: waiting for it", topic=name,
+                            **({"there_are": near} if near else {}))  # fmt: skip
+
+    def _ensure_letters(self) -> None:
+        """Letters hold offsets until they are acknowledged: their topic must be there before the first one."""
+        name, counts = self.settings.letters_topic, self.source.partition_counts()
+        if self.letters is not None and name not in counts:
+            self.topics.ensure(name, 1, counts)
 
     def _say(self, now_s: float) -> None:
         """Readiness, and a line every ten seconds."""

@@ -39,8 +39,8 @@ def check(settings: Settings) -> Findings:
         found.ok("settings", "file", f"group {settings.group_id}, merchant {settings.retail_red.merchant}")
         try:
             probe = Probe(properties, settings.group_id)
-        except ValueError as error:
-            found.fail("kafka", "client", str(error), code=SettingsError.exit_code)
+        except SettingsError as error:
+            found.error("kafka", "client", error)
         else:
             try:
                 codes = _kafka(found, settings, probe, secret)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from stream.core.decode.decoder import TopicDecoder
 from stream.core.decode.spec import DecodeSpec
-from stream.core.model import Decoded, SchemaId, Slice, TopicPartition
+from stream.core.model import Decoded, Halt, SchemaId, Slice, TopicPartition
 from stream.errors import SegstreamError
 
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
@@ -90,6 +90,10 @@ class Intake:
 
     def _decode(self, taken: Slice, start: int) -> list[Readable]:
         decoded = self.decoder(taken.tp.topic).decode(taken, start)
+        if decoded.needs is not None and self._registry is None:
+            need = decoded.needs
+            why = f"a record names the schema {need.kind} {need.value}, and no registry is set: set registry.url"
+            return [Readable(taken, start, [*decoded.items, Halt("no_registry", why)])]
         if decoded.needs is not None:
             self._waiting.setdefault(taken.tp, deque()).appendleft(_Waiting(taken, start + len(decoded.items)))
             self._needs[taken.tp] = decoded.needs

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import confluent_kafka as ck
 
 from stream.core.model import Slice, TopicPartition
-from stream.edge.trouble import trouble
+from stream.edge.trouble import refused, trouble
 from stream.errors import SegstreamError, Unavailable
 
 TAKE_MAX: Final = 10_000
@@ -73,7 +73,7 @@ def consumer_properties(properties: Mapping[str, Any], **more: Any) -> dict[str,
 
 
 class Source:
-    """The consumer group's member. Raises Unavailable where the brokers do not answer."""
+    """The consumer group's member. Raises Unavailable where the brokers do not answer, SettingsError for its properties."""
 
     def __init__(
         self,
@@ -93,9 +93,12 @@ class Source:
         self.assignment: set[TopicPartition] = set()
         self.failure: BaseException | None = None
         self._seen: list[ck.KafkaError] | None = None
-        self._consumer: Final = ck.Consumer(
-            {**consumer_properties(properties), "error_cb": self._on_error, "logger": _Silent(log)}
-        )
+        try:
+            self._consumer: Final = ck.Consumer(
+                {**consumer_properties(properties), "error_cb": self._on_error, "logger": _Silent(self._on_line)}
+            )
+        except ck.KafkaException as error:
+            raise refused(error) from error
         self._topics: Final = list(topics)
 
     def reach(self) -> None:
@@ -124,6 +127,11 @@ class Source:
             self.failure = self.failure or Unavailable(f"Kafka client: {error.str()}")
         else:
             self._log("kafka", str(error.str()))
+
+    def _on_line(self, kind: str, line: str) -> None:
+        # what begins with FAIL comes as an error, too
+        if self._seen is None and not line.startswith("FAIL "):
+            self._log(kind, line)
 
     def _guarded(self, step: Callable[[Sequence[TopicPartition]], None], parts: Iterable[ck.TopicPartition]) -> None:
         try:
@@ -326,10 +334,10 @@ class Source:
         """What a transaction proves its membership with."""
         return self._consumer.consumer_group_metadata()
 
-    def partition_counts(self) -> dict[str, int]:
+    def partition_counts(self, timeout_s: float = CALL_TIMEOUT_S) -> dict[str, int]:
         """The partition count of every topic of the cluster."""
         try:
-            topics = self._consumer.list_topics(timeout=CALL_TIMEOUT_S).topics
+            topics = self._consumer.list_topics(timeout=timeout_s).topics
         except ck.KafkaException as error:
             raise Unavailable(f"topics: {error.args[0].str()}") from error
         return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 from stream.core.model import Slice, TopicPartition
 from stream.edge.kafka import FIRST_CALL_TIMEOUT_S, Position, consumer_properties
 from stream.edge.state import producer_properties
-from stream.edge.trouble import AUTHORIZATION_ERRORS, trouble
+from stream.edge.trouble import AUTHORIZATION_ERRORS, refused, trouble
 
 ANSWER_TIMEOUT_S: Final = 5.0
 SAMPLE_TIMEOUT_S: Final = 10.0
@@ -60,21 +60,29 @@ class Sampled(NamedTuple):
 
 
 class Probe:
-    """Asks the brokers. Every method ends within some seconds."""
+    """Asks the brokers. Every method ends within some seconds. Raises SettingsError for properties that are refused."""
 
     def __init__(self, properties: Mapping[str, Any], group: str) -> None:
         self._errors: list[ck.KafkaError] = []
         self._group: Final = group
         quiet: dict[str, Any] = {"log_level": 0, "error_cb": self._errors.append}
         self._producing: Final = {**producer_properties(properties), **quiet}
-        self._admin: Final = AdminClient(self._producing)
-        consuming = consumer_properties(properties, **quiet)
-        consuming.pop("group.instance.id", None)
-        # offsets are asked under the group's own name without joining it; records are read under another
-        self._offsets: Final = ck.Consumer({**consuming, "group.id": group})
-        self._records: Final = ck.Consumer(
-            {**consuming, "group.id": f"{group}-check", "auto.offset.reset": "earliest", "fetch.max.bytes": 16_777_216}
-        )
+        try:
+            self._admin: Final = AdminClient(self._producing)
+            consuming = consumer_properties(properties, **quiet)
+            consuming.pop("group.instance.id", None)
+            # offsets are asked under the group's own name without joining it; records are read under another
+            self._offsets: Final = ck.Consumer({**consuming, "group.id": group})
+            self._records: Final = ck.Consumer(
+                {
+                    **consuming,
+                    "group.id": f"{group}-check",
+                    "auto.offset.reset": "earliest",
+                    "fetch.max.bytes": 16_777_216,
+                }
+            )
+        except ck.KafkaException as error:
+            raise refused(error) from error
 
     def topics(self) -> dict[str, int]:
         """Every topic's partition count. Raises Unavailable or AuthError, saying what the client saw last."""

@@ -178,12 +178,20 @@ class Committer:
 
 
 def producer_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings' properties without those that only a consumer has."""
+    """The settings' properties without those that only a consumer has.
+
+    Its clients print nothing by themselves: what they have to say comes as an error, and the consumer says it, too.
+    """
     consumer_only = (
         "group.", "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms", "partition.assignment.strategy",
         "fetch.", "queued.", "max.partition.fetch.bytes", "check.crcs", "coordinator.query.interval.ms",
     )  # fmt: skip
-    return {k: v for k, v in properties.items() if not k.startswith(consumer_only)}
+    return {**quiet(properties), **{k: v for k, v in properties.items() if not k.startswith(consumer_only)}}
+
+
+def quiet(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """What keeps librdkafka from writing to stderr, past the log and its redaction; nothing where debug is asked for."""
+    return {} if "debug" in properties else {"log_level": 0}
 
 
 class Restoration:
@@ -194,6 +202,7 @@ class Restoration:
         self.records = 0
         self._by_topic = {state_topic(group, tp.topic): tp.topic for tp in tps}
         base = {
+            **quiet(properties),
             **{k: v for k, v in properties.items() if not k.startswith(("group.instance", "group.protocol"))},
             "group.id": f"{group}-restore",
             "enable.auto.commit": False,

@@ -7,7 +7,7 @@ from typing import Final
 
 import confluent_kafka as ck
 
-from stream.errors import AuthError, SegstreamError, Unavailable
+from stream.errors import AuthError, SegstreamError, SettingsError, Unavailable
 
 AUTHORIZATION_ERRORS: Final = frozenset(
     (
@@ -20,6 +20,11 @@ AUTHORIZATION_ERRORS: Final = frozenset(
 _AUTHENTICATION_ERRORS: Final = frozenset(
     (ck.KafkaError._AUTHENTICATION, ck.KafkaError.SASL_AUTHENTICATION_FAILED)  # noqa: SLF001 - the client's own name
 )
+
+
+def refused(error: ck.KafkaException) -> SettingsError:
+    """The error to raise when the client does not take the properties: a value out of range, a file that is not there."""
+    return SettingsError(f"kafka: {error.args[0].str()}", advice="librdkafka's documentation names what is allowed")
 
 
 def trouble(what: str, error: ck.KafkaError, seen: Sequence[ck.KafkaError] = ()) -> SegstreamError:

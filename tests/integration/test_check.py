@@ -173,6 +173,12 @@ def test_a_broker_that_is_down_is_69_and_the_api_is_still_looked_at(bench: Bench
     assert of(found, "access").level == "ok"
 
 
+def test_a_property_that_the_client_refuses_is_78(bench: Bench) -> None:
+    bench.settings["kafka"]["fetch.max.bytes"] = -5
+    code, found = bench.check()
+    assert (code, failed(found)) == (78, ["client"])
+
+
 def test_a_topic_that_is_not_there_is_named_with_those_like_it(bench: Bench) -> None:
     bench.some_rows()
     bench.settings["tables"] = {bench.topic + "s": bench.table}
