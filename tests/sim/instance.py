@@ -34,7 +34,7 @@ class Instance:
         self.stopping = False
         self.paused_until_s = -1.0
         self.cut_until_s = -1.0
-        self.contact_s = self.clock.now_s
+        self.contact_s = self.heard_s = self.clock.now_s
         self.engine = Engine(play.spec_of, play.world.limits, POLICY)
         for topic, count in self.broker.counts.items():
             self.engine.partitions_known(topic, count)
@@ -51,6 +51,7 @@ class Instance:
         self._next_s = float("inf")
         self._steps = 0
         self._pause_for_s = 0.0
+        self._proven = True
         self._stale: list[tuple[TopicPartition, int, int]] = []
         self.number = self.group.join(self)
         self.wake(0.0)
@@ -84,16 +85,16 @@ class Instance:
     def pause(self, until_s: float) -> None:
         """Nothing of the process runs until then."""
         self.paused_until_s = max(self.paused_until_s, until_s)
-        self.clock.after(max(0.0, self.contact_s + self.play.session_s - self.clock.now_s), self._expire)
+        self.clock.after(max(0.0, self.heard_s + self.play.session_s - self.clock.now_s), self._expire)
 
     def cut(self, until_s: float) -> None:
         """The process runs, and Kafka does not hear it."""
         self.cut_until_s = max(self.cut_until_s, until_s)
-        self.clock.after(max(0.0, self.contact_s + self.play.session_s - self.clock.now_s), self._expire)
+        self.clock.after(max(0.0, self.heard_s + self.play.session_s - self.clock.now_s), self._expire)
 
     def crash(self) -> None:
         self.alive = False
-        self.clock.after(max(0.0, self.contact_s + self.play.session_s - self.clock.now_s), self._expire)
+        self.clock.after(max(0.0, self.heard_s + self.play.session_s - self.clock.now_s), self._expire)
 
     def stop(self) -> None:
         """An orderly end: drain, one last transaction, leave."""
@@ -101,7 +102,7 @@ class Instance:
         self.wake(0.0)
 
     def _expire(self) -> None:
-        if not self.reachable() and self.clock.now_s >= self.contact_s + self.play.session_s - 1e-9:
+        if not self.reachable() and self.clock.now_s >= self.heard_s + self.play.session_s - 1e-9:
             self.group.leave(self.number)
 
     # ---- the loop ------------------------------------------------------------------------------------------------
@@ -116,7 +117,9 @@ class Instance:
             return
         if now_s >= self.cut_until_s:
             if self.group.poll(self.number):
-                self.contact_s = now_s
+                self.heard_s = now_s
+                if self._proven:
+                    self.contact_s = now_s
             else:
                 self._lost()
         if self.last is None:
@@ -319,6 +322,8 @@ class Instance:
 
     def _assign(self, tps: Iterable[TopicPartition]) -> None:
         self.owned.update(tps)
+        self._proven = True
+        self.contact_s = self.clock.now_s
         self.play.note(f"{self.name} assigned {[f'{tp.topic}[{tp.partition}]' for tp in tps]}")
         self.engine.assigned(tps)
 
@@ -353,7 +358,8 @@ class Instance:
             self.group.revoked(self.number)
 
     def _lost(self) -> None:
-        """The group went on without it."""
+        """The group went on without it: the lease ends, until the group has given it something again."""
+        self._proven = False
         self.play.note(f"{self.name} lost everything")
         self._asked.clear()
         self.last = None

@@ -250,10 +250,19 @@ def fail_over(rng: random.Random) -> World:
 
 def everything(rng: random.Random) -> World:
     tables = either(rng)
+    limits = limits_of(rng)
+    if rng.random() < 0.3:
+        limits = limits_of(
+            rng,
+            members_max=3,
+            window_records_max=rng.choice((2, 8)),
+            standings_max=rng.choice((2, 10)),
+            commit_interval_s=0.05,
+        )
     return World(
         "everything",
         tables,
-        limits_of(rng),
+        limits,
         storm(rng),
         partitions=rng.randint(1, 4),
         instances=1 if tables[0].sole else rng.randint(1, 3),
