@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.sim.run import describe, play, play_many
 from tests.sim.worlds import WORLDS
 
-SEEDS_PER_WORLD = 100
+SEEDS_PER_WORLD = 250
 
 
 @pytest.mark.parametrize("world", WORLDS)
