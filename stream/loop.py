@@ -30,6 +30,7 @@ from stream.edge.notes import Notes
 from stream.edge.registry import Registry
 from stream.edge.report import Report
 from stream.edge.senders import Destination, DryRun, Lease, Senders
+from stream.edge.spill import Spill
 from stream.edge.state import Committer, Topics
 from stream.edge.takeover import Takeover
 from stream.errors import Fenced, SegstreamError, Unavailable, Unfinished
@@ -43,8 +44,9 @@ TOPICS_TIMEOUT_S: Final = 5.0
 BROKERS_GONE_S: Final = 120.0
 """Without any broker for so long, ending says more than waiting does."""
 SUMMARY_INTERVAL_S: Final = 10.0
-BEHIND_RECORDS: Final = 5_000
-"""A take of so many records means a backlog: then full requests matter more than fresh ones."""
+TAKE_RECORDS: Final = 10_000
+BEHIND_RECORDS: Final = 9_000
+"""A take that comes (nearly) full means a backlog: then full requests matter more than fresh ones."""
 
 log: Final = logs.Log("loop")
 
@@ -77,8 +79,13 @@ class Loop:
             properties.pop("group.instance.id", None)
         group = str(properties["group.id"])
         hash_secret = wiring.secret(settings.state.hash_secret_file)
+        self.spill: Final = Spill(settings.state.directory, settings.state.rows_in_memory_max, _note)
         self.engine: Final = Engine(
-            self.tables.spec, wiring.limits(settings), wiring.policy(settings), hash_secret=hash_secret
+            self.tables.spec,
+            wiring.limits(settings),
+            wiring.policy(settings),
+            hash_secret=hash_secret,
+            index=self.spill.index,
         )
         self.source: Final = Source(properties, self.tables.subscriptions, self, log=_note, now=time.monotonic)
         registry = _registry(settings)
@@ -154,7 +161,10 @@ class Loop:
         engine.drain(tps)
         # with the destination blocked for longer than the drain may take, waiting helps nobody: what is owed is told by the state
         while (why := engine.busy(tps, time.monotonic())) and time.monotonic() < deadline_s:
-            if why in ("not_owner", "folding", "takeover", "repeat") or engine.delivery.blocked_until_s > deadline_s:
+            if (
+                why in ("not_owner", "counting", "folding", "takeover", "repeat")
+                or engine.delivery.blocked_until_s > deadline_s
+            ):
                 break
             self._turn(0.01)
         while engine.commits.flying is not None and time.monotonic() < deadline_s + self.settings.drain_s:
@@ -209,7 +219,7 @@ class Loop:
         wait_s = max(0.0, min(WAIT_S, self.engine.next_s(now_s) - now_s))
         if self.takeover.busy:
             wait_s = 0.0
-        taken = self.source.take(min(room, BEHIND_RECORDS * 2) or 1, wait_s)
+        taken = self.source.take(min(room, TAKE_RECORDS) or 1, wait_s)
         polled_s = time.monotonic()
         self.health.beat()
         self.metrics.polled()
@@ -273,7 +283,8 @@ class Loop:
         if self.letters is not None:
             for token in self.letters.acknowledged():
                 engine.buried(token)
-        for found in self.takeover.step(0.01 if self.takeover.busy else 0.0):
+        reads = not self.spill.moving  # else memory would grow faster than it is freed
+        for found in self.takeover.step(0.01 if self.takeover.busy else 0.0) if reads else ():
             engine.restored(found, time.monotonic())
             log.info("partition restored", partition=f"{found.tp.topic}[{found.tp.partition}]", offset=found.position,
                      rows=len(found.rows), first=found.fresh)  # fmt: skip
@@ -281,7 +292,10 @@ class Loop:
             self._perform(effect)
         now_s = time.monotonic()
         self.metrics.spent("api", now_s - started_s)
-        if self.report.due(now_s):
+        due = self.report.due(now_s)
+        if due or self.takeover.busy or self.spill.moving:
+            self.spill.turn(engine, self.takeover.reading)
+        if due:
             self.report.write(engine, self.source.paused, now_s, time.time())
             self._say(now_s)
 
@@ -444,7 +458,7 @@ class Loop:
         """Drain, commit, leave the group. 0 when everything was left clean, 75 when the drain ran out of time."""
         log.info("stopping: draining", drain_s=self.settings.drain_s)
         owned = [part.tp for part in self.engine.parts()]
-        busy_ok = {"", "settling", "folding", "takeover", "not_owner", "claiming", "repeat"}
+        busy_ok = {"", "settling", "folding", "takeover", "not_owner", "counting", "claiming", "repeat"}
         why = self._leave(owned, time.monotonic() + self.settings.drain_s) if owned else ""
         self.close()
         if self.dry_run or why in busy_ok:
@@ -461,7 +475,10 @@ class Loop:
             self.letters.close()
         if self.committer is not None:
             self.committer.close()
-        self.source.close()
+        try:
+            self.source.close()
+        finally:
+            self.spill.close()
 
 
 def logs_clock() -> float:
