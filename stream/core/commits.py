@@ -13,7 +13,7 @@ from stream.core.effects import Commit
 from stream.core.limits import Limits
 from stream.core.model import TopicPartition
 from stream.core.rows import Part, Row, load, store_form
-from stream.core.rowstate import META_KEY, OffsetMetadata, encode
+from stream.core.rowstate import META_KEY, VERSION, OffsetMetadata, encode
 
 FORGET_AT_ONCE_MAX: Final = 1_000
 
@@ -173,5 +173,5 @@ def offset_of(part: Part, *, clean: bool = False) -> tuple[int, str]:
     """What is committed for a partition: the next offset, and the metadata that its next owner starts from."""
     position = part.ledger.committable()
     fold_to = part.fold_to if position < part.fold_to else 0
-    metadata = OffsetMetadata(clean=clean, position=part.mark, fold_to=fold_to, partitions=part.partitions)
+    metadata = OffsetMetadata(VERSION, clean=clean, position=part.mark, fold_to=fold_to, partitions=part.partitions)
     return position, encode(metadata).decode()

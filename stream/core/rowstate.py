@@ -54,7 +54,8 @@ class OffsetMetadata(msgspec.Struct, gc=False, omit_defaults=True):
     fold_to: nothing is sent before the fold has reached this offset (first start). partitions: the topic's count at first start.
     """
 
-    v: int = VERSION
+    # the version must be written: a default equal to it would be left out
+    v: int = 0
     clean: bool = False
     position: str | None = None
     fold_to: int = 0
