@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import NamedTuple
 
 from stream.core.model import Call, TopicPartition
@@ -83,7 +83,7 @@ class Restored(NamedTuple):
 
     tp: TopicPartition
     epoch: int
-    rows: dict[bytes, bytes]
+    rows: MutableMapping[bytes, bytes]
     position: int
     metadata: str
     fresh: bool

@@ -9,7 +9,7 @@ outcomes), commits.py (what becomes durable), ledger.py (which offsets).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Final
 
 from stream.core import rowstate
@@ -18,9 +18,12 @@ from stream.core.delivery import Delivery
 from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Restored
 from stream.core.fold import Folder, TableSpec
 from stream.core.limits import Limits
-from stream.core.model import Decoded, Outcome, TopicPartition
-from stream.core.rows import HELD, IDLE, Part, Row, RowTable, Standing
+from stream.core.model import Decoded, Membership, Outcome, TopicPartition
+from stream.core.rows import HELD, IDLE, Count, Part, Row, RowTable, Standing
 from stream.core.verdict import Verdict, VerdictPolicy
+
+COUNT_AT_ONCE_MAX: Final = 10_000
+"""Stored rows that are counted in one step, so that polling goes on meanwhile."""
 
 
 class Letter:
@@ -38,11 +41,17 @@ class Engine:
     """Rows, batches, calls and offsets of every partition that this instance owns.
 
     tally counts what happened, by (metric, label…): the caller reads and clears it. behind: set by the caller
-    while it is far from the ends of its partitions.
+    while it is far from the ends of its partitions. index: makes the counts of a new row table, where a dict will not do.
     """
 
     def __init__(
-        self, tables: Callable[[str], TableSpec], limits: Limits, policy: VerdictPolicy, *, hash_secret: bytes = b""
+        self,
+        tables: Callable[[str], TableSpec],
+        limits: Limits,
+        policy: VerdictPolicy,
+        *,
+        hash_secret: bytes = b"",
+        index: Callable[[RowTable], MutableMapping[Membership, Count]] | None = None,
     ) -> None:
         self.limits: Final = limits
         self.tally: Final[Counter[tuple[str, ...]]] = Counter()
@@ -51,6 +60,7 @@ class Engine:
         self.halted: Final[dict[str, str]] = {}
         self.behind = False
         self._spec: Final = tables
+        self._index: Final = index
         self._folder: Final = Folder(self.tally, self._bury, self._alarm, hash_secret)
         self._alarms: list[Alarm] = []
         self._burials: list[Bury] = []
@@ -108,6 +118,8 @@ class Engine:
         table = self._sole if sole else None
         if table is None:
             table = RowTable(sole=sole, enqueue=self.delivery.enqueue, rest=self.commits.rest, hold=self.commits.hold)
+            if self._index is not None:
+                table.index = self._index(table)
             if sole:
                 self._sole = table
         metadata = rowstate.decode_metadata(found.metadata) or rowstate.OffsetMetadata()
@@ -124,6 +136,7 @@ class Engine:
         self._parts[tp] = part
         if not sole or all(t in self._parts for t in self._owned if self._spec(t.topic).sole):
             table.restored()
+            table.count(COUNT_AT_ONCE_MAX)
 
     def part(self, tp: TopicPartition) -> Part | None:
         return self._parts.get(tp)
@@ -141,6 +154,8 @@ class Engine:
             self.not_owned() or any(t not in self._parts for t in self._owned if self._spec(t.topic).sole)
         ):
             return "not_owner"
+        if not table.whole:
+            return "counting"
         for part in table.parts.values():
             if not part.acked:
                 return "claiming"
@@ -302,6 +317,8 @@ class Engine:
     def effects(self, now_s: float, wall_ms: int) -> list[Effect]:
         """What is to be done now. wall_ms: the wall clock, for forgetting alone."""
         self.delivery.tick(now_s)
+        for table in self.tables():
+            table.count(COUNT_AT_ONCE_MAX)
         self._gates(now_s)
         effects: list[Effect] = self._restores()
         pressed = self.room() == 0
@@ -324,6 +341,8 @@ class Engine:
         """When effects() is worth calling again though no fact arrived."""
         next_s = min(self.delivery.next_s(behind=self.behind), self.commits.next_s(self._parts.values()))
         for table in self.tables():
+            if table.counting:
+                return now_s
             if not table.open:
                 waits = [p.quiet_until_s for p in table.parts.values() if p.quiet_until_s > now_s]
                 next_s = min(next_s, *waits, now_s + 1.0)

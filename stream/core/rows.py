@@ -27,6 +27,9 @@ UNKNOWN: Final = "unknown"
 # where a standing is: the one thing that may happen to it next
 IDLE, QUEUED, FLIGHT, SETTLING, WAITING, HELD = range(6)
 
+COUNTS_MAX: Final = 100_000
+"""Memberships that are counted in memory before they are put into the index."""
+
 Event = tuple[int, int, int, int, object]
 """What a fold keeps of a record: offset, Kafka timestamp (ms), source time (ms, negative for a snapshot), bytes, origin."""
 
@@ -89,6 +92,7 @@ class Part:
         "acked",
         "carry",
         "draining",
+        "durable",
         "epoch",
         "fold_to",
         "ledger",
@@ -124,6 +128,7 @@ class Part:
         self.repeat_since_s = -1.0
         self.repeat_end_s = -1.0
         self.written: tuple[int, str] | None = None
+        self.durable: tuple[int, str] | None = None
 
     def row_at(self, key: bytes) -> Row | None:
         """The row, loaded from its stored form when it is at rest (and then not yet among the working rows)."""
@@ -183,6 +188,7 @@ class RowTable:
         self.open = False
         self.alive = True
         self.whole = False
+        self._counting: Iterator[bool] | None = None
         self.late_until_s = 0.0
         self._enqueue = enqueue
         self._rest = rest
@@ -358,31 +364,63 @@ class RowTable:
     # ---- restoring -----------------------------------------------------------------------------------------------
 
     def restored(self) -> None:
-        """Every partition's stored rows are here: count who says what, and find everything that is owed."""
+        """Every partition's stored rows are here: they are to be counted, before anything is folded."""
+        self._counting = self._count()
+
+    @property
+    def counting(self) -> bool:
+        """Whether stored rows are still being counted."""
+        return self._counting is not None
+
+    def count(self, most: int) -> None:
+        """Count up to so many stored rows; `whole` when it was the last. Millions take longer than a poll may wait."""
+        if self._counting is not None and next(itertools.islice(self._counting, most, None), None) is None:
+            self._counting = None
+
+    def _count(self) -> Iterator[bool]:
+        """Who says what, and everything that is owed. One step a row."""
         owed: dict[Membership, None] = {}
+        ended: dict[Membership, None] = {}
         lists: dict[Membership, list[RowRef]] = {}
         counts: dict[Membership, int] = {}
         for part in self.parts.values():
+            absent: list[tuple[int, bytes]] = []
             for row in self._stored(part):
+                yield True
                 if row.says is not None:
                     counts[row.says] = counts.get(row.says, 0) + 1
                 for membership, what in row.told.items():
                     if membership == row.says and what == PRESENT:
                         continue
                     lists.setdefault(membership, []).append((part, row.key))
-                    if what == UNKNOWN and not (row.pending or "").startswith("refused"):
+                    if what == PRESENT:
+                        ended[membership] = None
+                    elif not (row.pending or "").startswith("refused"):
                         owed[membership] = None
                 if row.says is None and not row.told:
-                    part.absent.append((row.at_ms, row.key))
-            part.absent = deque(sorted(part.absent))
-        self.whole = True
-        self.index.update(counts)
-        for membership, refs in lists.items():
-            sayers = counts.get(membership, 0)
-            self.index[membership] = (sayers, tuple(refs))
-            if not sayers and any(r.told.get(membership) == PRESENT for p, k in refs if (r := p.row_at(k)) is not None):
+                    absent.append((row.at_ms, row.key))
+                if len(counts) + len(lists) >= COUNTS_MAX:
+                    self._merge(counts, lists)
+            part.absent = deque(sorted(absent))
+        self._merge(counts, lists)
+        for membership in ended:
+            count = self.index.get(membership, 0)
+            if not (count if isinstance(count, int) else count[0]):
                 owed[membership] = None
         self.later.update(owed)
+        self.whole = True
+
+    def _merge(self, counts: dict[Membership, int], lists: dict[Membership, list[RowRef]]) -> None:
+        """Put what was counted into the index, which may hold more than memory does."""
+        index = self.index
+        for membership in [*counts, *(m for m in lists if m not in counts)]:
+            before = index.get(membership, 0)
+            sayers, refs = (before, ()) if isinstance(before, int) else before
+            sayers += counts.get(membership, 0)
+            refs = (*refs, *lists.get(membership, ()))
+            index[membership] = (sayers, refs) if refs else sayers
+        counts.clear()
+        lists.clear()
 
     def postpone(self) -> None:
         """While nothing may be sent: what is held back becomes durable as it is, and is issued again when the table opens."""
@@ -427,4 +465,5 @@ class RowTable:
         self.late.clear()
         self._late_order.clear()
         self.parts.clear()
+        self._counting = None
         self.open = self.alive = False

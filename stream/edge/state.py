@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import confluent_kafka as ck
@@ -198,7 +198,7 @@ class Restoration:
     """Reads the state of some partitions, from their beginning to the end that was captured at the start, step by step."""
 
     def __init__(self, properties: Mapping[str, Any], group: str, tps: Sequence[TopicPartition]) -> None:
-        self.rows: dict[TopicPartition, dict[bytes, bytes]] = {tp: {} for tp in tps}
+        self.rows: dict[TopicPartition, MutableMapping[bytes, bytes]] = {tp: {} for tp in tps}
         self.records = 0
         self._by_topic = {state_topic(group, tp.topic): tp.topic for tp in tps}
         base = {

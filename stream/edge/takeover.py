@@ -6,7 +6,7 @@ offset that is gone each stop with the command that resolves it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -53,6 +53,11 @@ class Takeover:
     def busy(self) -> bool:
         return bool(self._tps)
 
+    @property
+    def reading(self) -> MutableMapping[TopicPartition, MutableMapping[bytes, bytes]]:
+        """The rows that were read so far; whoever finds them too many may put another mapping in a place."""
+        return self._reading.rows if self._reading is not None else {}
+
     def begin(self, tps: Sequence[TopicPartition]) -> None:
         """Start on these; they are added to those under way, which are read anew."""
         self.cancel()
@@ -86,13 +91,13 @@ class Takeover:
             return []
         if self._reading is not None and not self._reading.step(wait_s):
             return []
-        rows = self._reading.rows if self._reading is not None else {}
+        rows = self.reading
         self.cancel()
         tps, self._tps = self._tps, []
         found = [self._judge(tp, rows.get(tp, {})) for tp in tps]
         return [r._replace(epoch=self._source.begin(r.tp, r.position)) for r in found]
 
-    def _judge(self, tp: TopicPartition, rows: dict[bytes, bytes]) -> Restored:
+    def _judge(self, tp: TopicPartition, rows: MutableMapping[bytes, bytes]) -> Restored:
         meta = rows.pop(META_KEY, None)
         committed = self._committed.get(tp)
         count = self._counts.get(tp.topic, 0)
@@ -134,7 +139,9 @@ class Takeover:
                 advice=f"undo the change, or {reset}",
             )
 
-    def _first(self, tp: TopicPartition, rows: dict[bytes, bytes], own: PartitionState, count: int) -> Restored:
+    def _first(
+        self, tp: TopicPartition, rows: MutableMapping[bytes, bytes], own: PartitionState, count: int
+    ) -> Restored:
         low, high = self._source.watermarks(tp)
         meta = encode(own)
         siblings = self._source.committed([TopicPartition(tp.topic, p) for p in range(count)])

@@ -135,7 +135,9 @@ class State(Section):
     rows_in_memory_max: Count = Field(
         default=2_000_000, ge=1_000, le=1_000_000_000, description="rows kept in memory at most"
     )
-    directory: Path | None = Field(default=None, description="folder for the rows above that; null: none")
+    directory: Path | None = Field(
+        default=None, description="folder for the rows above that; null: the system's folder for temporary files"
+    )
     forget_after_s: Seconds = Field(
         default=604_800, ge=3_600, le=31_536_000, description="seconds after which an ended row is forgotten"
     )
