@@ -117,7 +117,7 @@ class Loop:
         )
         self.letters: Final = None if dry_run else Letters(properties, settings.letters_topic, _note)
         self.lease: Final = Lease(settings.lease_s, logs_clock)
-        self.senders: Final = Senders(destination(self.lease), settings.retail_red.slots)
+        self.senders: Final = Senders(destination(self.lease), settings.retail_red.slots, self.lease)
         self.report: Final = Report(metrics, properties)
         self._random = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
         self._counts: dict[str, int] = {}
@@ -180,6 +180,9 @@ class Loop:
         return why
 
     def _forget(self, tps: Sequence[TopicPartition]) -> None:
+        if self.engine.delivery.flights:
+            # calls that no thread has begun to write yet; those of other partitions come back as unsent and are made again
+            self.lease.end_term()
         before = {part.tp for part in self.engine.parts()}
         self.engine.forget(tps)
         gone = before - {part.tp for part in self.engine.parts()}
@@ -352,14 +355,17 @@ class Loop:
     def _renew_lease(self) -> None:
         if self.lease.renew():
             return
-        # this process was paused: only the group's own word tells whether anything here is still ours
-        offsets = {part.tp: part.written for part in self.engine.parts() if part.written is not None}
+        # this process was paused: what it had queued is not written, and only the group's word tells what is still ours
+        self.lease.end_term()
+        engine = self.engine
+        if engine.commits.flying is not None:
+            return  # its answer comes first: offsets beside an open transaction could go back
+        offsets = {part.tp: part.durable for part in engine.parts() if part.durable is not None}
         try:
             if offsets:
                 self.source.commit(offsets)
         except Unavailable as error:
-            log.warning("paused past the lease, and the group does not know this instance any more", detail=str(error))
-            self.lease.renew(proven=False)
+            log.warning("paused past the lease, and the group does not confirm this instance", detail=str(error))
             return
         log.warning("paused past the lease, still a member of the group")
         self.lease.renew(proven=True)

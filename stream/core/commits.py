@@ -162,6 +162,7 @@ class Commits:
                 continue  # it was let go meanwhile; what is there now is another assignment
             if ok:
                 part.acked = True
+                part.durable = flying.offsets[tp]
                 part.meta_record = None
             else:
                 part.written = None

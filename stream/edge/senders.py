@@ -19,34 +19,52 @@ class Destination(Protocol):
 
 
 class Lease:
-    """How long this process may send after its last contact with the consumer group.
+    """Whether a call may still be written: how long after the last contact with the group, and for which assignment.
 
     A process that was paused past its session wakes up with calls queued; the clock went on meanwhile, so they are not written.
     After such a gap only a proof of membership (an offset commit that the broker accepted) makes it valid again.
+    Calls carry the term in which they were made: what was made before partitions went away is not written after.
     """
 
     def __init__(self, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._lease_s: Final = lease_s
         self._clock: Final = clock
         self._contact_s = clock()
+        self._carried: Final = threading.local()
+        self.term = 0
+
+    def carry(self, term: int) -> None:
+        """This thread's next call was made in this term."""
+        self._carried.term = term
 
     def valid(self) -> bool:
-        return self._clock() - self._contact_s < self._lease_s
+        """Asked right before the first byte of a call is written."""
+        carried = getattr(self._carried, "term", self.term)
+        return carried == self.term and self._clock() - self._contact_s < self._lease_s
+
+    def lapsed(self) -> bool:
+        """Whether the last contact is too long ago to believe in it without proof."""
+        return self._clock() - self._contact_s >= self._lease_s
 
     def renew(self, *, proven: bool = False) -> bool:
         """The loop is in contact with the group. False when the gap was too long to believe that without proof."""
-        if not proven and not self.valid():
+        if not proven and self.lapsed():
             return False
         self._contact_s = self._clock()
         return True
+
+    def end_term(self) -> None:
+        """Partitions went away, or may have: no call made until now is written any more."""
+        self.term += 1
 
 
 class Senders:
     """The pool. `finished()` brings the outcomes in the order in which the calls ended."""
 
-    def __init__(self, destination: Destination, slots: int) -> None:
+    def __init__(self, destination: Destination, slots: int, lease: Lease) -> None:
         self._destination: Final = destination
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        self._lease: Final = lease
+        self._calls: queue.SimpleQueue[tuple[Call, int] | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._run, name=f"sender-{n}", daemon=True) for n in range(slots)]
 
@@ -55,7 +73,7 @@ class Senders:
             thread.start()
 
     def send(self, call: Call) -> None:
-        self._calls.put(call)
+        self._calls.put((call, self._lease.term))
 
     def finished(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -70,7 +88,9 @@ class Senders:
             self._calls.put(None)
 
     def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while (job := self._calls.get()) is not None:
+            call, term = job
+            self._lease.carry(term)
             try:
                 outcome = self._destination.send(call)
             except Exception as error:  # noqa: BLE001 - a call must never be lost: not knowing is an outcome too
