@@ -177,16 +177,22 @@ class Scratch:
         if self._map_bytes - used < self._headroom:
             self._map_bytes *= 2
             self._env.set_mapsize(self._map_bytes)
+        if self._free_bytes() < FREE_BYTES_MIN:
+            self.failed(f"at least {FREE_BYTES_MIN >> 20} MiB of its disk are left to others")
+
+    def _free_bytes(self) -> int:
         disk = os.fstatvfs(self._owner)
-        if disk.f_bavail * disk.f_frsize < FREE_BYTES_MIN:
-            self.failed(f"less than {FREE_BYTES_MIN >> 20} MiB are free on its disk")
+        return disk.f_bavail * disk.f_frsize
 
     def bytes_used(self) -> int:
         """The file's size; space that was freed in it is used again before it grows."""
         return (int(self._env.info()["last_pgno"]) + 1) * self._page_bytes
 
     def failed(self, why: object) -> NoReturn:
-        self._failure = self._failure or f"the row store in {self.folder} cannot go on: {why}"
+        if not self._failure:
+            # a write that was cut short by a full disk is an input/output error to LMDB
+            free = f"{self._free_bytes() >> 20} MiB are free there, it uses {self.bytes_used() >> 20} MiB"
+            self._failure = f"the row store in {self.folder} cannot go on: {why}; {free}"
         raise Unavailable(
             self._failure,
             advice="nothing is lost, the state topic has every row; free disk space, set state.directory to a larger disk, "
