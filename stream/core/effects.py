@@ -78,7 +78,7 @@ class Restored(NamedTuple):
     fresh: the group never committed this partition. fold_to: on a fresh start, the end captured at start (0: act at once).
     epoch: the assignment epoch with which slices of it will be stamped. meta: to be written with the first
     commit, None when it is there.
-    partitions: the topic's partition count.
+    partitions: the topic's partition count. end: the topic's end at the take-over, up to which a predecessor may have acted.
     """
 
     tp: TopicPartition
@@ -90,3 +90,4 @@ class Restored(NamedTuple):
     fold_to: int = 0
     meta: bytes | None = None
     partitions: int = 0
+    end: int = 0

@@ -132,6 +132,7 @@ class Engine:
         part.ledger.position = found.position
         if not found.fresh and not metadata.clean:
             part.quiet_until_s = now_s + self.limits.unclean_wait_s
+            part.doubt_until = found.end
         table.parts[tp] = part
         self._parts[tp] = part
         if not sole or all(t in self._parts for t in self._owned if self._spec(t.topic).sole):

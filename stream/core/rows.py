@@ -91,6 +91,7 @@ class Part:
         "absent",
         "acked",
         "carry",
+        "doubt_until",
         "draining",
         "durable",
         "epoch",
@@ -120,6 +121,7 @@ class Part:
         self.carry: dict[bytes, bytes | None] = {}
         self.meta_record: bytes | None = None
         self.acked = False
+        self.doubt_until = 0
         self.draining = False
         self.fold_to = 0
         self.partitions = 0
@@ -223,7 +225,8 @@ class RowTable:
         elif event[0] <= row.offset:
             return True
         old = row.says
-        if old == says and (says is None or row.pending is None):
+        # after an unclean end, events that the predecessor acted on may be compacted away: what says the same is told again
+        if old == says and (says is None or (row.pending is None and event[0] >= part.doubt_until)):
             if row.pins or row.first >= 0:
                 row.offset = event[0]
             return True

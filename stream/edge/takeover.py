@@ -128,7 +128,7 @@ class Takeover:
                 f"{name}: committed offset {committed.offset} lies beyond the end {high}: was the topic recreated?",
                 advice=reset,
             )
-        return Restored(tp, 0, rows, committed.offset, committed.metadata, fresh=False, partitions=count)
+        return Restored(tp, 0, rows, committed.offset, committed.metadata, fresh=False, partitions=count, end=high)
 
     def _compare(self, name: str, stored: PartitionState, own: PartitionState, reset: str) -> None:
         if stored.topic_id and own.topic_id and stored.topic_id != own.topic_id:

@@ -305,6 +305,7 @@ class Instance:
             fold_to=log.end if stored is None else 0,
             meta=encode(PartitionState(1, "id", "print", broker.counts[tp.topic])) if meta is None else None,
             partitions=broker.counts[tp.topic],
+            end=log.end,
         )
         parsed = decode_metadata(metadata)
         clean = parsed is not None and parsed.clean

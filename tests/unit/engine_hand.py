@@ -84,6 +84,7 @@ class Hand:
             "position": stored[0] if stored else 0,
             "metadata": stored[1] if stored else "",
             "fresh": stored is None,
+            "end": self.ends[partition],
             "meta": None if meta else encode(PartitionState(1, "id", "print", self.partitions)),
         }
         self.engine.restored(Restored(tp(partition), **(values | found)), self.now)

@@ -394,3 +394,16 @@ def test_a_tombstone_after_a_refused_removal_holds_nothing() -> None:
     hand.settle(1.0)
     assert hand.committed() == 3
     assert hand.engine.commits.window_records == 0
+
+
+def test_after_a_crash_what_says_the_same_is_told_again_as_the_events_between_may_be_compacted_away() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.cut(1))
+    assert hand.only().op == "remove"
+    hand.feed(hand.put(1, "gold", "c1"))
+    # the row was stored as present, and the delete is gone before the successor reads
+    hand.log[0] = hand.log[0][-1:]
+    hand.crash()
+    assert ops(hand) == [("add", "gold", ("c1",))]
