@@ -7,6 +7,7 @@ answer through queues, so that polling goes on whatever happens.
 from __future__ import annotations
 
 import gc
+import os
 import random
 import signal
 import time
@@ -33,7 +34,7 @@ from stream.edge.senders import Destination, DryRun, Lease, Senders
 from stream.edge.spill import Spill
 from stream.edge.state import Committer, Topics
 from stream.edge.takeover import Takeover
-from stream.errors import Fenced, SegstreamError, Unavailable, Unfinished
+from stream.errors import Fenced, Unavailable, Unfinished
 from stream.settings import Settings
 
 WAIT_S: Final = 0.05
@@ -44,6 +45,8 @@ TOPICS_TIMEOUT_S: Final = 5.0
 BROKERS_GONE_S: Final = 120.0
 """Without any broker for so long, ending says more than waiting does."""
 SUMMARY_INTERVAL_S: Final = 10.0
+COMMIT_GRACE_S: Final = 3.0
+"""After the drain's time: for the last transaction alone, within what the pod is granted beyond drain_s."""
 TAKE_RECORDS: Final = 10_000
 BEHIND_RECORDS: Final = 9_000
 """A take that comes (nearly) full means a backlog: then full requests matter more than fresh ones."""
@@ -129,6 +132,9 @@ class Loop:
         self._last: dict[str, int] = {}
         self._behind_s = float("-inf")
         self._said_closed = ""
+        self._closed = False
+        self._leaving = False
+        self._restores: list[TopicPartition] = []
 
     # ---- rebalances (inside poll, on this thread) ----------------------------------------------------------------
 
@@ -154,30 +160,45 @@ class Loop:
 
     def _leave(self, tps: Sequence[TopicPartition], deadline_s: float) -> str:
         """Drain, commit the last time, forget. Returns why they were not left clean, empty when they were."""
-        engine = self.engine
-        if all(engine.part(tp) is None for tp in tps):
+        if all(self.engine.part(tp) is None for tp in tps):
             self._forget(tps)
             return ""
-        engine.drain(tps)
-        # with the destination blocked for longer than the drain may take, waiting helps nobody: what is owed is told by the state
-        while (why := engine.busy(tps, time.monotonic())) and time.monotonic() < deadline_s:
-            if (
-                why in ("not_owner", "counting", "folding", "takeover", "repeat")
-                or engine.delivery.blocked_until_s > deadline_s
-            ):
-                break
-            self._turn(0.01)
-        while engine.commits.flying is not None and time.monotonic() < deadline_s + self.settings.drain_s:
-            self._commits(0.05)
-        commit = engine.last_commit(tps, time.monotonic())
-        if commit is not None:
-            self._perform_commit(commit)
-            while engine.commits.flying is not None and time.monotonic() < deadline_s + self.settings.drain_s:
-                self._commits(0.05)
-        self._forget(tps)
+        self._leaving = True
+        try:
+            why = self._drain(tps, deadline_s)
+        finally:
+            # whatever went wrong: what is not ours any more must not be acted for
+            self._leaving = False
+            self._forget(tps)
         if why:
             log.warning("not left clean: the next owner waits before it acts", why=why, partitions=_names(tps))
         return why
+
+    def _drain(self, tps: Sequence[TopicPartition], deadline_s: float) -> str:
+        engine = self.engine
+        engine.drain(tps)
+        # with the destination blocked for longer than the drain may take, waiting helps nobody: what is owed is told by the state
+        while (why := engine.busy(tps, time.monotonic())) and time.monotonic() < deadline_s:
+            if why in ("not_owner", "folding", "takeover", "repeat") or engine.delivery.blocked_until_s > deadline_s:
+                break
+            self._turn(0.01)
+        if self._await_commit(deadline_s + COMMIT_GRACE_S):
+            commit = engine.last_commit(tps, time.monotonic())
+            if commit is not None:
+                self._perform_commit(commit)
+                if not self._await_commit(deadline_s + COMMIT_GRACE_S):
+                    why = why or "commit"
+        else:
+            why = why or "commit"
+        return why
+
+    def _await_commit(self, until_s: float) -> bool:
+        """Whether the commit in flight ended by then; one that did not is decided by the group's word, not by us."""
+        while self.engine.commits.flying is not None:
+            if time.monotonic() >= until_s:
+                return False
+            self._commits(0.05)
+        return True
 
     def _forget(self, tps: Sequence[TopicPartition]) -> None:
         if self.engine.delivery.flights:
@@ -189,6 +210,7 @@ class Loop:
         for tp in gone | set(tps):
             self.source.end_epoch(tp)
         self.intake.forget(gone | set(tps))
+        self._restores = [tp for tp in self._restores if tp not in set(tps)]
         self.takeover.forget(list(tps))
         self.report.forget(list(tps))
 
@@ -196,15 +218,7 @@ class Loop:
 
     def run(self) -> int:
         """Until stopped. Returns the exit code; raises SegstreamError where going on is impossible."""
-        # before anything else: what waits longer for brokers would say less about why they do not answer
-        self.source.reach()
-        self._check_topics(time.monotonic())
-        self._ensure_letters()
-        self.senders.start()
-        if self.committer is not None:
-            self.committer.start()
-        self.source.subscribe()
-        self.health.not_ready("start", "has not joined the group yet")
+        self.begin()
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -212,10 +226,22 @@ class Loop:
             self.once()
         return self.stop()
 
+    def begin(self) -> None:
+        """Reach everything and join the group, unless stopped meanwhile."""
+        # before anything else: what waits longer for brokers would say less about why they do not answer
+        self.source.reach()
+        self._check_topics(time.monotonic())
+        self._ensure_letters()
+        self.senders.start()
+        if self.committer is not None and not self.stopping:
+            self.committer.start()
+        if not self.stopping:
+            self.source.subscribe()
+            self.health.not_ready("start", "has not joined the group yet")
+
     def once(self) -> None:
         """Take what is there, and one turn of everything else."""
         now_s = time.monotonic()
-        self._renew_lease()
         room = self.engine.room()
         flow = {tp for tp in self.source.assignment if self.engine.takes(tp)} - self.intake.waiting() if room else set()
         self.source.flow(flow)
@@ -273,6 +299,8 @@ class Loop:
         """Settle what ended, perform what is due."""
         engine = self.engine
         started_s = time.monotonic()
+        # here, as a drain may last longer than the lease: heartbeats go on meanwhile
+        self._renew_lease()
         for outcome in self.senders.finished():
             # the wall clock of its end, not of now: freshness must not count our own queue twice
             wall_s = time.time() - (time.monotonic() - outcome.at_s)
@@ -286,11 +314,8 @@ class Loop:
         if self.letters is not None:
             for token in self.letters.acknowledged():
                 engine.buried(token)
-        reads = not self.spill.moving  # else memory would grow faster than it is freed
-        for found in self.takeover.step(0.01 if self.takeover.busy else 0.0) if reads else ():
-            engine.restored(found, time.monotonic())
-            log.info("partition restored", partition=f"{found.tp.topic}[{found.tp.partition}]", offset=found.position,
-                     rows=len(found.rows), first=found.fresh)  # fmt: skip
+        if not self._leaving:
+            self._take_over()
         for effect in engine.effects(time.monotonic(), int(time.time() * 1000)):
             self._perform(effect)
         now_s = time.monotonic()
@@ -302,6 +327,17 @@ class Loop:
             self.report.write(engine, self.source.paused, now_s, time.time())
             self._say(now_s)
 
+    def _take_over(self) -> None:
+        """Never while others are left: it takes broker's answers, and the group waits for the end of the leaving."""
+        if self._restores:
+            wanted, self._restores = self._restores, []
+            self.takeover.begin(wanted)
+        reads = not self.spill.moving  # else memory would grow faster than it is freed
+        for found in self.takeover.step(0.01 if self.takeover.busy else 0.0) if reads else ():
+            self.engine.restored(found, time.monotonic())
+            log.info("partition restored", partition=f"{found.tp.topic}[{found.tp.partition}]", offset=found.position,
+                     rows=len(found.rows), first=found.fresh)  # fmt: skip
+
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Send(call, trigger):
@@ -310,7 +346,7 @@ class Loop:
             case Commit():
                 self._perform_commit(effect)
             case Restore(tps):
-                self.takeover.begin(tps)
+                self._restores.extend(tps)
             case Bury():
                 log.warning("letter", reason=effect.reason, detail=effect.detail, topic=effect.tp.topic,
                             partition=effect.tp.partition, offset=effect.offset)  # fmt: skip
@@ -473,7 +509,11 @@ class Loop:
         raise Unfinished(f"the drain ran out of time ({why}): what was open is repeated at the next start")
 
     def close(self) -> None:
-        """Free everything, whatever happened before."""
+        """Free everything, whatever happened before. What is still owned is let go as it is: nobody is left to drain it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._forget([*self.source.assignment, *(part.tp for part in self.engine.parts())])
         self.senders.close()
         self.intake.close()
         self.takeover.cancel()
@@ -481,10 +521,7 @@ class Loop:
             self.letters.close()
         if self.committer is not None:
             self.committer.close()
-        try:
-            self.source.close()
-        finally:
-            self.spill.close()
+        self.source.close()
 
 
 def logs_clock() -> float:
@@ -528,20 +565,20 @@ def run(settings: Settings, *, dry_run: bool = False) -> int:
 
         def stop(number: int, _: FrameType | None) -> None:
             if loop.stopping:
-                raise SystemExit(128 + number)
+                # by force: an exception would be caught where callbacks are guarded, or wait for whatever made it slow
+                os._exit(128 + number)
             loop.stopping = True
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             return loop.run()
-        except SegstreamError:
-            loop.close()
-            raise
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            # requests in flight end at once, those that come too late are not written
             for api in apis:
                 api.close()
+            loop.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _would(call: Call) -> None:

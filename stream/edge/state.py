@@ -25,6 +25,7 @@ from stream.core.model import TopicPartition
 from stream.errors import DataError, Unavailable
 
 FLUSH_TIMEOUT_S: Final = 30.0
+CLOSE_S: Final = 1.0
 READ_MAX: Final = 10_000
 ADMIN_TIMEOUT_S: Final = 15.0
 
@@ -99,10 +100,10 @@ class Committer:
             return None
 
     def close(self) -> None:
-        """End the thread; what is in flight is finished first, within the flush time-out."""
+        """End the thread. Who needs the commit in flight waits for it before; one that hangs is left to the broker's time-out."""
         if self._thread.is_alive():
             self._jobs.put(None)
-            self._thread.join(FLUSH_TIMEOUT_S)
+            self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
