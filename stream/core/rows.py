@@ -324,8 +324,11 @@ class RowTable:
         if pending is not None:
             self.undone(standing, pending)
         refs = list(standing.refs)
+        refused = pending is not None and pending.startswith("refused")
         for row in standing.rows:
-            row.pending = pending
+            # nothing of a refused row is issued again: it must not hide what the row is owed elsewhere
+            if not refused or list(row.told.values()).count(UNKNOWN) == 1:
+                row.pending = pending
             if (row.part, row.key) not in refs:
                 refs.append((row.part, row.key))
             self.unpin(row)
