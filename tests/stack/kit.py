@@ -26,7 +26,7 @@ RECIPES: Final = {
 JAVA_RECIPE: Final = "requirements-java.txt"
 
 
-class StackMissing(RuntimeError):  # noqa: N818 - reads as what is the case
+class StackMissing(RuntimeError):
     """A part of the stack is not installed. Says which, and the command that installs it."""
 
 

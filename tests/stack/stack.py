@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -31,6 +31,7 @@ T = TypeVar("T")
 PARTS: Final = ("kafka", "registry", "postgres", "connect")
 CAUGHT_UP_S: Final = 60
 QUIET_S: Final = 0.4
+MARK_INTERVAL_S: Final = 2
 
 
 def json_converters(*, schemas: bool = False) -> dict[str, str]:
@@ -215,10 +216,8 @@ class Stack:
         awaited on Kafka; as other partitions may lag behind the marker's, the topics must be quiet for QUIET_S after
         it. Returns the end offsets of topic (all topics of the prefix are watched when it is None, and {} returned).
         """
-        marker = f"mark-{uuid.uuid4().hex}"
-        self.sql("select pg_logical_emit_message(true, %s, '')", [marker])
         until = time.monotonic() + deadline_s
-        self._await_marker(slot, marker.encode(), until)
+        self._await_marker(slot, until)
         last: dict[tuple[str, int], int] = {}
         quiet_since = time.monotonic()
         while time.monotonic() < until:
@@ -230,9 +229,20 @@ class Stack:
             time.sleep(POLL_S)
         raise StackError(f"the topics of {slot} were not quiet within {deadline_s:.0f} s: is somebody writing?")
 
-    def _await_marker(self, slot: str, marker: bytes, until: float) -> None:
-        for message in self._read(f"{slot}.message", until):
-            if marker in (message.value() or b""):
+    def _await_marker(self, slot: str, until: float) -> None:
+        marker = f"mark-{uuid.uuid4().hex}"
+        next_mark = 0.0
+
+        def mark() -> None:
+            # Again and again: a connector that was just restarted takes its first event to find its place by, and
+            # where nothing else is written it waits for a second one.
+            nonlocal next_mark
+            if time.monotonic() >= next_mark:
+                self.sql("select pg_logical_emit_message(true, %s, '')", [marker])
+                next_mark = time.monotonic() + MARK_INTERVAL_S
+
+        for message in self._read(f"{slot}.message", until, mark):
+            if marker.encode() in (message.value() or b""):
                 return
         slots = self.sql(
             "select slot_name, active, confirmed_flush_lsn, pg_current_wal_lsn() from pg_replication_slots"
@@ -248,18 +258,20 @@ class Stack:
                 return found
         raise StackError(f"{topic} had {len(found)} of {count} records after {deadline_s:.0f} s")
 
-    def _read(self, topic: str, until: float) -> Iterable[Message]:
-        """A topic from its beginning, until the deadline; it need not exist yet."""
+    def _read(self, topic: str, until: float, idle: Callable[[], None] = lambda: None) -> Iterable[Message]:
+        """A topic from its beginning, until the deadline; it need not exist yet. idle is called while nothing comes."""
         consumer = self._consumer()
         try:
             while not (partitions := self._partitions(topic)):
                 if time.monotonic() > until:
                     return
+                idle()
                 time.sleep(POLL_S)
             consumer.assign([TopicPartition(topic, one, OFFSET_BEGINNING) for one in partitions])
             while time.monotonic() < until:
                 message = consumer.poll(POLL_S)
                 if message is None:
+                    idle()
                     continue
                 if message.error():
                     raise StackError(f"{topic} cannot be read: {message.error()}")
