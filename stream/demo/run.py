@@ -161,6 +161,7 @@ def _stir(
         shop.act()
     shop.flush()
     consumer.start()
+    say("500 changes are there; the consumer joins its group, reads them to the end, and begins to send")
     started_s = time.monotonic()
     killed = False
     said_s = started_s
