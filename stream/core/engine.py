@@ -8,6 +8,7 @@ outcomes), commits.py (what becomes durable), ledger.py (which offsets).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Final
@@ -248,6 +249,13 @@ class Engine:
             return
         self.delivery.tick(now_s)
         spec = self._spec(tp.topic)
+        if offsets[0] < part.ledger.position:
+            # on its way since before the seek: folded after newer records, it would show an older state
+            new = bisect_left(offsets, part.ledger.position)
+            items, offsets, timestamps_ms = items[new:], offsets[new:], timestamps_ms[new:]
+            sizes, origins = sizes[new:], origins[new:]
+            if not items:
+                return
         why = self._folder.feed(part, spec, items, offsets, timestamps_ms, sizes, origins, now_s)
         if part.repeat_since_s >= 0:
             part.table.open = False

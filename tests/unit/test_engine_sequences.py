@@ -407,3 +407,17 @@ def test_after_a_crash_what_says_the_same_is_told_again_as_the_events_between_ma
     hand.log[0] = hand.log[0][-1:]
     hand.crash()
     assert ops(hand) == [("add", "gold", ("c1",))]
+
+
+def test_records_from_before_the_position_change_nothing() -> None:
+    """Records that were on their way before a seek may still be handed out after it."""
+    hand = Hand(keyed=True).start()
+    part = hand.engine.part(tp())
+    assert part is not None
+    part.ledger.position = 5
+    old, new = hand.put(("gold", "c-1")), hand.put(("gold", "c-2"))
+    hand.engine.feed(tp(), part.epoch, [old, new], [4, 5], [0, 0], [0, 0], [4, 5], hand.now)
+    assert hand.only().members == ("c-2",)
+    assert part.ledger.position == 6
+    hand.engine.feed(tp(), part.epoch, [old], [4], [0], [0], [4], hand.now)
+    assert part.ledger.position == 6
