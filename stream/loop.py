@@ -134,6 +134,7 @@ class Loop:
         self._said_closed = ""
         self._closed = False
         self._leaving = False
+        self._ends: dict[TopicPartition, tuple[int, int]] = {}
         self._restores: list[TopicPartition] = []
 
     # ---- rebalances (inside poll, on this thread) ----------------------------------------------------------------
@@ -209,6 +210,7 @@ class Loop:
         gone = before - {part.tp for part in self.engine.parts()}
         for tp in gone | set(tps):
             self.source.end_epoch(tp)
+            self._ends.pop(tp, None)
         self.intake.forget(gone | set(tps))
         self._restores = [tp for tp in self._restores if tp not in set(tps)]
         self.takeover.forget(list(tps))
@@ -264,9 +266,11 @@ class Loop:
         for readable in self.intake.resumed():
             self._feed(readable)
         for tp, offset in taken.ends:
-            epoch = self.source.epoch(tp)
-            if epoch is not None and tp not in self.intake.waiting():
-                self.engine.caught_up(tp, epoch, offset)
+            if (epoch := self.source.epoch(tp)) is not None:
+                self._ends[tp] = (epoch, offset)
+        # an end is told once: while records before it wait for a schema, it waits, too
+        for tp in [tp for tp in self._ends if tp not in self.intake.waiting()]:
+            self.engine.caught_up(tp, *self._ends.pop(tp))
         for tp, text in taken.gone:
             self.engine.halt(tp.topic, f"the offset of partition {tp.partition} is gone: {text}")
         self.metrics.spent("decode", time.monotonic() - polled_s)
