@@ -377,8 +377,10 @@ class Loop:
             return
         ok, detail = done.ok, done.detail
         if ok and not self.settings.transactions:
+            offsets = self.engine.commits.flying_offsets(self.engine.part)
             try:
-                self.source.commit(self.engine.commits.flying.offsets)
+                if offsets:
+                    self.source.commit(offsets)
             except Unavailable as error:
                 ok, detail = False, str(error)
         self.engine.committed(done.number, ok=ok)

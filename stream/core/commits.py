@@ -141,6 +141,12 @@ class Commits:
         self.flying = Commit(self._number, states, offsets)
         return self.flying
 
+    def flying_offsets(self, parts: Callable[[TopicPartition], Part | None]) -> dict[TopicPartition, tuple[int, str]]:
+        """The offsets of the commit in flight, without those of partitions that were let go since it was built."""
+        if self.flying is None:
+            return {}
+        return {tp: o for tp, o in self.flying.offsets.items() if parts(tp) is self._flying_parts[tp]}
+
     def _store(self, row: Row) -> None:
         part = row.part
         data = store_form(row)

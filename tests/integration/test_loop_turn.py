@@ -12,6 +12,7 @@ from stream.core.effects import Restored
 from stream.core.model import TopicPartition
 from stream.demo.broker import EmbeddedBroker
 from stream.edge.kafka import Taken
+from stream.edge.state import Committed
 from stream.loop import Loop
 
 
@@ -59,3 +60,19 @@ def test_an_end_told_while_records_wait_for_a_schema_is_not_forgotten(
     waiting.clear()
     loop.once()
     assert part.ledger.position == 7
+
+
+def test_only_what_is_still_ours_is_committed_after_the_states(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without transactions the group would take offsets of partitions that belong to somebody else by now."""
+    loop, tp = owning(trial)
+    committed: list[object] = []
+    monkeypatch.setattr(loop.source, "commit", committed.append)
+    monkeypatch.setattr(loop.committer, "submit", lambda *_: None)
+    commit = loop.engine.commits.build(loop.engine.parts(), 0.0)
+    assert list(commit.offsets) == [tp]
+    loop.on_lost([tp])
+    done = Committed(commit.number, ok=True, fatal=False, detail="", seconds=0.0)
+    monkeypatch.setattr(loop.committer, "finished", lambda _: done)
+    loop._commits(0.0)
+    assert loop.engine.commits.flying is None
+    assert not committed
