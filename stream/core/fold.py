@@ -73,6 +73,7 @@ class Folder:
             owner = part.tp
         owners = self._owners
         mark = part.mark
+        comma = mark.find(",") if mark is not None else -1
         ops: dict[str, int] = {}
         done = 0
         newest_ms = 0
@@ -94,13 +95,20 @@ class Folder:
                     if why:
                         break
                 if position is not None and position != mark:
-                    if mark is None or (
-                        len(position) == len(mark) and position > mark and position[1] == '"' == mark[1]
+                    # numbers of as many digits compare as text does, where the comma stands at the same place
+                    if (
+                        mark is not None
+                        and comma > 2
+                        and len(position) == len(mark)
+                        and position[comma] == ","
+                        and position[1] == '"' == mark[1]
+                        and position > mark
                     ):
                         mark = position
                         part.repeat_since_s = -1.0
                     else:
                         mark = self._order(part, mark, position, now_s)
+                        comma = mark.find(",") if mark is not None else -1
                 elif position is not None and part.repeat_since_s >= 0:
                     part.repeat_end_s = now_s + REPEAT_TAIL_S
                 ts_ms = item.ts_ms  # type: ignore[union-attr]
