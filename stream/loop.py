@@ -120,7 +120,8 @@ class Loop:
         )
         self.letters: Final = None if dry_run else Letters(properties, settings.letters_topic, _note)
         self.lease: Final = Lease(settings.lease_s, logs_clock)
-        self.senders: Final = Senders(destination(self.lease), settings.retail_red.slots, self.lease)
+        self._destination: Final = destination(self.lease)
+        self.senders: Final = Senders(self._destination, settings.retail_red.slots, self.lease)
         self.report: Final = Report(metrics, properties)
         self._random = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
         self._counts: dict[str, int] = {}
@@ -329,6 +330,8 @@ class Loop:
             self.spill.turn(engine, self.takeover.reading)
         if due:
             self.report.write(engine, self.source.paused, now_s, time.time())
+            if self._destination.token_expires_at:
+                self.metrics.token_expires(self._destination.token_expires_at)
             self._say(now_s)
 
     def _take_over(self) -> None:

@@ -17,6 +17,8 @@ from stream.edge.state import producer_properties
 
 INTERVAL_S: Final = 1.0
 ENDS_INTERVAL_S: Final = 5.0
+REFUSED: Final = frozenset({"auth", "forbidden", "credentials"})
+"""Reasons for which nothing is sent though retail.red did not ask for a pause."""
 
 
 class Report:
@@ -26,6 +28,7 @@ class Report:
         self._metrics: Final = metrics
         self._admin: Final = AdminClient(producer_properties(properties))
         self._next_s = 0.0
+        self._written_s = float("inf")
         self._next_ends_s = 0.0
         self._ends: dict[TopicPartition, int] = {}
         self._asked: dict[Any, Any] = {}
@@ -38,6 +41,10 @@ class Report:
         """Everything that changed since the last call."""
         self._next_s = now_s + INTERVAL_S
         metrics = self._metrics
+        delivery = engine.delivery
+        if delivery.blocked_reason not in REFUSED:
+            metrics.throttled(min(delivery.blocked_until_s, now_s) - self._written_s)
+        self._written_s = now_s
         for key, count in engine.tally.items():
             self._count(key, count)
         engine.tally.clear()

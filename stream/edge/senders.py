@@ -14,6 +14,10 @@ from stream.core.model import Call, Outcome
 class Destination(Protocol):
     """Whoever performs a call: retail.red, or nobody in a dry run."""
 
+    @property
+    def token_expires_at(self) -> float:
+        """Seconds since the epoch; 0 where there is no token."""
+
     def send(self, call: Call) -> Outcome:
         """Never raises; thread-safe."""
 
@@ -100,6 +104,8 @@ class Senders:
 
 class DryRun:
     """A destination that is told nothing: every call succeeds at once, and `say(call)` hears what would have been sent."""
+
+    token_expires_at = 0.0
 
     def __init__(self, say: Callable[[Call], None]) -> None:
         self._say: Final = say

@@ -27,6 +27,7 @@ class Members:
         self.calls: list[Call] = []
         self.lease: Lease | None = None
         self.hangs = False
+        self.token_expires_at = 4_000_000_000.0
 
     def __call__(self, lease: Lease) -> Members:
         self.lease = lease
