@@ -530,7 +530,10 @@ class Loop:
             self.letters.close()
         if self.committer is not None:
             self.committer.close()
-        self.source.close()
+        try:
+            self.source.close()
+        finally:
+            self.spill.close()
 
 
 def logs_clock() -> float:
