@@ -12,11 +12,20 @@ from typing import Any, Final
 
 import msgspec
 
+from stream.errors import DataError
+
 VERSION: Final = 1
 META_KEY: Final = b"\x00partition"
 """The key of the one record of a state partition that is about the partition: never 16 bytes long, as row keys are."""
 
 ROW_KEY_BYTES: Final = 16
+
+
+class StateUnreadable(DataError, ValueError):
+    """Stored state of a form that this program does not know: it ends the program with one line, not as a bug."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, advice="run the version of segstream that wrote it, or a newer one")
 
 
 class RowState(msgspec.Struct, gc=False, omit_defaults=True):
@@ -77,9 +86,9 @@ def decode_row(data: bytes) -> RowState:
     try:
         state = _row(data)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"no row state: {error}") from error
+        raise StateUnreadable(f"no row state: {error}") from error
     if state.v != VERSION:
-        raise ValueError(f"row state of version {state.v}, this program reads version {VERSION}")
+        raise StateUnreadable(f"row state of version {state.v}, this program reads version {VERSION}")
     return state
 
 
@@ -88,9 +97,9 @@ def decode_partition(data: bytes) -> PartitionState:
     try:
         state = _partition(data)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"no partition state: {error}") from error
+        raise StateUnreadable(f"no partition state: {error}") from error
     if state.v != VERSION:
-        raise ValueError(f"partition state of version {state.v}, this program reads version {VERSION}")
+        raise StateUnreadable(f"partition state of version {state.v}, this program reads version {VERSION}")
     return state
 
 

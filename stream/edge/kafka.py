@@ -7,6 +7,7 @@ the loop finds it in `failure`.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -182,7 +183,7 @@ class Source:
                 # a partition that was just assigned is not active at once
                 if error.args[0].code() not in _NOT_ACTIVE_YET or self._now() > deadline:
                     raise Unavailable(f"seek {tp.topic}[{tp.partition}] to {offset}: {error.args[0].str()}") from error
-                self._consumer.consume(0, 0.01)
+                time.sleep(0.01)
         epoch = next(self._epoch)
         self._epochs[tp] = epoch
         return epoch

@@ -28,6 +28,10 @@ FLUSH_TIMEOUT_S: Final = 30.0
 CLOSE_S: Final = 1.0
 READ_MAX: Final = 10_000
 ADMIN_TIMEOUT_S: Final = 15.0
+IDS_TIMEOUT_S: Final = 5.0
+"""Asked now and then while records wait."""
+MARGIN_S: Final = 1.0
+"""The client's own time-out says more than ours, so it goes first."""
 
 
 def state_topic(group: str, topic: str) -> str:
@@ -124,7 +128,7 @@ class Committer:
         try:
             failed = self._write(commit)
             if failed:
-                producer.abort_transaction(FLUSH_TIMEOUT_S)
+                self._insist(lambda: producer.abort_transaction(FLUSH_TIMEOUT_S))
                 return False, False, failed
             offsets = [ck.TopicPartition(*tp, o, metadata=m) for tp, (o, m) in commit.offsets.items()]
             # retriable errors leave open whether it happened: only asking again tells
@@ -268,27 +272,33 @@ class Topics:
         self._create = create
         self._replication = replication_factor
 
-    def ensure(self, topic: str, partitions: int, known: Mapping[str, int]) -> None:
-        """A compacted topic with so many partitions. Raises DataError when another stands in its place, Unavailable."""
+    def ensure(self, topic: str, partitions: int, known: Mapping[str, int]) -> bool:
+        """A compacted topic with so many partitions. Raises DataError when another stands in its place, Unavailable.
+
+        Whether it may hold something already: not when it was made here just now, or does not exist.
+        """
         if topic not in known:
             if not self._create:
-                return
+                return False
             new = NewTopic(
                 topic,
                 num_partitions=partitions,
                 replication_factor=self._replication or -1,
                 config={"cleanup.policy": "compact", "compression.type": "producer"},
             )
+            future = self._admin.create_topics([new], request_timeout=ADMIN_TIMEOUT_S)[topic]
             try:
-                self._admin.create_topics([new], request_timeout=ADMIN_TIMEOUT_S)[topic].result(ADMIN_TIMEOUT_S)
-            except ck.KafkaException as error:
-                if error.args[0].code() != ck.KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise Unavailable(
-                        f"cannot create topic {topic}: {error.args[0].str()}",
-                        advice=f"create it: kafka-topics --create --topic {topic} --partitions {partitions} "
-                        "--config cleanup.policy=compact",
-                    ) from error
-            return
+                future.result(ADMIN_TIMEOUT_S + MARGIN_S)
+            except (ck.KafkaException, TimeoutError) as error:
+                # a broker may not know yet what another instance made, and wrote to, a moment ago
+                if _code(error) == ck.KafkaError.TOPIC_ALREADY_EXISTS:
+                    return True
+                raise Unavailable(
+                    f"cannot create topic {topic}: {_text(error)}",
+                    advice=f"create it: kafka-topics --create --topic {topic} --partitions {partitions} "
+                    "--config cleanup.policy=compact",
+                ) from error
+            return False
         if known[topic] != partitions:
             raise DataError(
                 f"state topic {topic} has {known[topic]} partitions, its source has {partitions}",
@@ -297,17 +307,17 @@ class Topics:
             )
         if self._create:
             self._check_compacted(topic)
+        return True
 
     def _check_compacted(self, topic: str) -> None:
         resource = ConfigResource(ResourceType.TOPIC, topic)
+        future = self._admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT_S)[resource]
         try:
-            config = self._admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT_S)[resource].result(
-                ADMIN_TIMEOUT_S
-            )
-        except ck.KafkaException as error:
-            if error.args[0].code() == ck.KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            config = future.result(ADMIN_TIMEOUT_S + MARGIN_S)
+        except (ck.KafkaException, TimeoutError) as error:
+            if _code(error) == ck.KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 return  # reading configs is a right of its own: without it the operator vouches for the topic
-            raise Unavailable(f"configuration of {topic}: {error.args[0].str()}") from error
+            raise Unavailable(f"configuration of {topic}: {_text(error)}") from error
         policy = config["cleanup.policy"].value
         if policy != "compact":
             raise DataError(
@@ -320,7 +330,15 @@ class Topics:
         if not self._create or not topics:
             return {}
         try:
-            futures = self._admin.describe_topics(ck.TopicCollection(list(topics)), request_timeout=ADMIN_TIMEOUT_S)
-            return {name: str(future.result(ADMIN_TIMEOUT_S).topic_id) for name, future in futures.items()}
-        except ck.KafkaException:
+            futures = self._admin.describe_topics(ck.TopicCollection(list(topics)), request_timeout=IDS_TIMEOUT_S)
+            return {name: str(future.result(IDS_TIMEOUT_S + MARGIN_S).topic_id) for name, future in futures.items()}
+        except (ck.KafkaException, TimeoutError):
             return {}
+
+
+def _code(error: Exception) -> int | None:
+    return int(error.args[0].code()) if isinstance(error, ck.KafkaException) else None
+
+
+def _text(error: Exception) -> str:
+    return str(error.args[0].str()) if isinstance(error, ck.KafkaException) else "no answer"

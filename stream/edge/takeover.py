@@ -65,13 +65,15 @@ class Takeover:
         self._counts = self._source.partition_counts()
         names = sorted({tp.topic for tp in self._tps})
         self._ids = self._topics.ids(names)
-        if self._remember:
-            for name in names:
-                self._topics.ensure(state_topic(self._group, name), self._counts.get(name, 0), self._counts)
+        written = {
+            name
+            for name in names
+            if self._remember
+            and self._topics.ensure(state_topic(self._group, name), self._counts.get(name, 0), self._counts)
+        }
         # stable offsets first, then the state up to its end: a transaction between the two is waited for
         self._committed = self._source.committed(self._tps)
-        # a state topic that was not there a moment ago is empty
-        known = [tp for tp in self._tps if self._remember and state_topic(self._group, tp.topic) in self._counts]
+        known = [tp for tp in self._tps if tp.topic in written]
         self._reading = Restoration(self._properties, self._group, known) if known else None
 
     def cancel(self) -> None:

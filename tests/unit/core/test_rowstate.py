@@ -29,6 +29,7 @@ from stream.core.rowstate import (
     fingerprint,
     row_key_hash,
 )
+from stream.errors import DataError
 from stream.edge.letters import Letter, letter_of
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
@@ -225,3 +226,10 @@ def test_a_ledger_and_limits_come_with_the_core_alone() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Limits(slots=0)
     assert Limits(api_timeout_s=3, settle_s=4).unclean_wait_s == 7
+
+
+def test_state_of_another_version_ends_the_program_with_one_line() -> None:
+    with pytest.raises(DataError, match="version 9") as raised:
+        decode_row(b'{"v":9}')
+    assert raised.value.exit_code == 65
+    assert raised.value.advice
