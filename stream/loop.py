@@ -45,6 +45,7 @@ TOPICS_TIMEOUT_S: Final = 5.0
 BROKERS_GONE_S: Final = 120.0
 """Without any broker for so long, ending says more than waiting does."""
 SUMMARY_INTERVAL_S: Final = 10.0
+KIP_848_JOIN_S: Final = 5.0
 COMMIT_GRACE_S: Final = 3.0
 """After the drain's time: for the last transaction alone, within what the pod is granted beyond drain_s."""
 TAKE_RECORDS: Final = 10_000
@@ -133,6 +134,8 @@ class Loop:
         self._last: dict[str, int] = {}
         self._behind_s = float("-inf")
         self._said_closed = ""
+        self._subscribed_s = float("inf")
+        self._kip_848 = settings.kafka.get("group.protocol") == "consumer"
         self._closed = False
         self._leaving = False
         self._ends: dict[TopicPartition, tuple[int, int]] = {}
@@ -240,6 +243,7 @@ class Loop:
             self.committer.start()
         if not self.stopping:
             self.source.subscribe()
+            self._subscribed_s = time.monotonic()
             self.health.not_ready("start", "has not joined the group yet")
 
     def once(self) -> None:
@@ -469,6 +473,9 @@ class Loop:
     def _say(self, now_s: float) -> None:
         """Readiness, and a line every ten seconds."""
         engine = self.engine
+        if self._kip_848 and now_s - self._subscribed_s > KIP_848_JOIN_S:
+            # under KIP-848 a member that gets no partition is told nothing, not even that it is one
+            self.health.ready("start")
         closed = sorted({why for table in engine.tables() if (why := engine.why_closed(table, now_s))})
         missing = engine.not_owned() if self.source.assignment else []
         if missing:
