@@ -57,6 +57,8 @@ def test_under_pressure_everything_is_due_but_what_was_told_to_wait() -> None:
     assert due(lanes, 19.9) == [("gold", "add")]
     assert due(lanes, 20.0) == [("gold", "add"), ("vip", "remove")]
     assert lanes.next_due_s(behind=False) == 10.25
+    lanes.open.pop(lanes.segments["gold"].adds)
+    assert lanes.next_due_s(behind=False) == 20.0
 
 
 def test_a_lane_with_a_rest_goes_behind_the_others() -> None:

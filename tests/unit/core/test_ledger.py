@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from stream.core.ledger import Ledger
 
@@ -44,7 +44,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.hold(holder)
             self.held.append(holder)
 
-    @rule(holder=consumes(holders))
+    @rule(holder=holders)
     def release(self, holder: Holding) -> None:
         if holder.first >= 0:
             holder.first = -1

@@ -424,3 +424,14 @@ def test_what_is_refused_alone_is_not_sent_again_by_a_successor() -> None:
     assert not again.later
     assert table.fold(part, KEYS[0], MEMBERSHIPS[0], (2, 0, 0, 0, None))
     assert [standing.membership for standing in queue] == [MEMBERSHIPS[0]] * 2
+    assert part.working[KEYS[0]].pending is None
+
+
+def test_what_was_touched_is_unknown_until_a_call_made_after_it_is_settled() -> None:
+    """Stored as present; its delete may have been sent; the row is there again and put off: a successor must tell it."""
+    table = table_of({KEYS[0]: row(MEMBERSHIPS[0], {MEMBERSHIPS[0]: PRESENT})})
+    (part,) = table.parts.values()
+    table.fold(part, KEYS[0], None, (2, 0, 0, 0, None))
+    table.fold(part, KEYS[0], MEMBERSHIPS[0], (3, 0, 0, 0, None))
+    table.set_aside(table.working[MEMBERSHIPS[0]], None)
+    assert set(table_of({KEYS[0]: part.working[KEYS[0]]}).later) == {MEMBERSHIPS[0]}
