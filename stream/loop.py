@@ -33,7 +33,7 @@ from stream.edge.report import Report
 from stream.edge.senders import Destination, DryRun, Lease, Senders
 from stream.edge.spill import Spill
 from stream.edge.state import Committer, Topics
-from stream.edge.takeover import Takeover
+from stream.edge.takeover import ANEW, RAISED, Takeover
 from stream.errors import Fenced, Unavailable, Unfinished
 from stream.settings import Settings
 
@@ -105,7 +105,6 @@ class Loop:
             group,
             settings.start,
             fingerprint=self.tables.fingerprint(hash_secret),
-            shared=lambda topic: not self.tables.spec(topic).sole,
             remember=not dry_run,
         )
         self.committer: Final = (
@@ -431,12 +430,9 @@ class Loop:
         ids = self.topics.ids(list(counts))
         for topic, count in counts.items():
             before = self._counts.get(topic, count)
-            if count != before and not self.tables.spec(topic).sole:
-                self.engine.halt(
-                    topic,
-                    f"it was raised from {before} to {count} partitions: rows that changed partition left "
-                    "their state behind; delete its state topic and the group's offsets of it, start anew",
-                )
+            if count != before:
+                # also where one instance has them all: a row is looked for in the partition of its event
+                self.engine.halt(topic, f"it {RAISED.format(before, count)}; {ANEW}")
             if self._ids.get(topic) and ids.get(topic) and self._ids[topic] != ids[topic]:
                 self.engine.halt(
                     topic, "it was recreated: its row state and offsets belong to its predecessor; delete both"

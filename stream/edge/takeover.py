@@ -17,6 +17,9 @@ from stream.edge.kafka import Position, Source
 from stream.edge.state import Restoration, Topics, state_topic
 from stream.errors import DataError, SettingsError
 
+RAISED: Final = "was raised from {} to {} partitions: rows whose key changed partition left their state behind"
+ANEW: Final = "delete its state topic and the group's offsets of it, and start anew with `start: beginning`"
+
 Start = Literal["beginning", "end"] | datetime | None
 
 
@@ -32,7 +35,6 @@ class Takeover:
         start: Start,
         *,
         fingerprint: Callable[[str], str],
-        shared: Callable[[str], bool],
         remember: bool = True,
     ) -> None:
         self._source: Final = source
@@ -41,7 +43,6 @@ class Takeover:
         self._group: Final = group
         self._start: Final = start
         self._fingerprint: Final = fingerprint
-        self._shared: Final = shared
         self._remember: Final = remember
         self._tps: list[TopicPartition] = []
         self._committed: dict[TopicPartition, Position] = {}
@@ -135,6 +136,8 @@ class Takeover:
     def _compare(self, name: str, stored: PartitionState, own: PartitionState, reset: str) -> None:
         if stored.topic_id and own.topic_id and stored.topic_id != own.topic_id:
             raise DataError(f"{name}: the topic was recreated, the row state belongs to its predecessor", advice=reset)
+        if stored.partitions and stored.partitions != own.partitions:
+            raise DataError(f"{name}: the topic {RAISED.format(stored.partitions, own.partitions)}", advice=ANEW)
         if stored.fingerprint != own.fingerprint:
             raise DataError(
                 f"{name}: the table's settings (or the hash secret) changed what a row says; the stored rows said otherwise",
@@ -149,12 +152,7 @@ class Takeover:
         siblings = self._source.committed([TopicPartition(tp.topic, p) for p in range(count)])
         started = [m.partitions for p in siblings.values() if (m := decode_metadata(p.metadata)) is not None]
         if started and tp.partition >= max(started):
-            if self._shared(tp.topic):
-                raise DataError(
-                    f"{tp.topic} was raised to {count} partitions: rows that changed partition left their state behind",
-                    advice="rebuild: delete its state topic and the group's offsets of it, and start from the beginning",
-                )
-            return Restored(tp, 0, rows, low, "", fresh=True, meta=meta, partitions=count)
+            raise DataError(f"{tp.topic}: {RAISED.format(max(started), count)}", advice=ANEW)
         if self._start is None:
             raise SettingsError(
                 f"start is not set, and group {self._group} has no offset for {tp.topic}[{tp.partition}]",

@@ -133,6 +133,11 @@ class Stack:
     def worker(self) -> Connect:
         return _started(self._connect, "connect")
 
+    def has(self, part: str) -> bool:
+        """Whether this part was started."""
+        return {"kafka": self._broker, "registry": self._registry, "postgres": self._postgres,
+                "connect": self._connect}[part] is not None  # fmt: skip
+
     @property
     def broker_address(self) -> str:
         return self.broker.address

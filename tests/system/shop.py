@@ -118,7 +118,7 @@ def settings(stack: Stack, shop: Shop, tables: Mapping[str, Any], group: str, **
     """segstream's settings for the stack and the sandbox. changes: sections, merged over QUICK and the rest."""
     whole: dict[str, Any] = {
         "kafka": {"bootstrap.servers": stack.broker_address, "group.id": group},
-        "registry": {"url": stack.registry_url},
+        "registry": {"url": stack.registry_url} if stack.has("registry") else None,
         "retail_red": {
             "merchant": "10006",
             "client_id": "tests",

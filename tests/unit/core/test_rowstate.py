@@ -29,8 +29,8 @@ from stream.core.rowstate import (
     fingerprint,
     row_key_hash,
 )
-from stream.errors import DataError
 from stream.edge.letters import Letter, letter_of
+from stream.errors import DataError
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 CODES = st.text("abz.-_09", min_size=1, max_size=8)

@@ -20,7 +20,7 @@ class Admin:
     def create_topics(self, new: list[Any], **_: Any) -> dict[str, "Future[None]"]:
         return {one.topic: self._future() for one in new}
 
-    def describe_topics(self, topics: Any, **_: Any) -> dict[str, "Future[None]"]:
+    def describe_topics(self, _topics: Any, **_: Any) -> dict[str, "Future[None]"]:
         return {"t": self._future()}
 
     def _future(self) -> "Future[None]":
