@@ -18,7 +18,7 @@ class Cluster:
     """Source and topics in one: 3 partitions, of which the group has committed those that were there at first."""
 
     def __init__(self, partitions_then: int) -> None:
-        metadata = encode(OffsetMetadata(partitions=partitions_then)).decode()
+        metadata = encode(OffsetMetadata(VERSION, partitions=partitions_then)).decode()
         self._offsets = {TopicPartition("t", p): Position(5, metadata) for p in range(partitions_then)}
 
     def partition_counts(self) -> dict[str, int]:
