@@ -7,8 +7,9 @@ PYTHON ?= python3
 GO ?= go
 PY := .venv/bin/python
 HELM_VERSION := v4.3.1
-SIM_SEEDS ?= 1000
-STAGES := check sim system $(if $(wildcard tests/chaos),chaos) operations
+SIM_SEEDS ?= 4000
+STAGES := check sim system chaos operations
+CHAOS := tests/system/test_faults.py tests/system/test_seeds.py
 
 .PHONY: help check sim system chaos operations test test-long stack tools demo bench schemas requirements clean
 
@@ -30,14 +31,15 @@ check: .venv ## format, lint, types, unit and property tests
 	$(PY) -m mypy
 	$(PY) -m pytest tests/unit
 
-sim: .venv ## the engine against the seeded simulator (SIM_SEEDS=1000)
+sim: .venv ## the engine against the seeded simulator (SIM_SEEDS=4000)
 	$(PY) -m tests.sim --seeds $(SIM_SEEDS)
+	$(PY) -m pytest tests/sim/test_planted.py tests/sim/test_spilled.py
 
-system: .venv stack ## the program against a real Kafka, Debezium and PostgreSQL
-	$(PY) -m pytest tests/system
+system: .venv stack ## the program against an embedded broker, and a real Kafka, Debezium and PostgreSQL
+	$(PY) -m pytest tests/integration tests/system $(addprefix --ignore=,$(CHAOS))
 
 chaos: .venv stack ## the same while processes are killed
-	$(PY) -m pytest tests/chaos
+	$(PY) -m pytest $(CHAOS)
 
 operations: .venv tools ## chart, image, package
 	$(PY) -m pytest tests/operations
@@ -69,8 +71,9 @@ tools: .cache/bin/helm-$(HELM_VERSION) ## install what the operations tests run
 demo: .venv ## see it work on this machine
 	$(PY) -m stream demo
 
-bench: .venv ## measure; needs a quiet machine
-	@for script in bench/*.py; do printf '\n=== %s\n' "$$script"; $(PY) "$$script"; done
+bench: .venv stack ## measure; needs a quiet machine
+	$(PY) bench/sandbox_load.py
+	$(PY) -m bench.walk
 
 schemas: .venv ## write schemas/ and the chart's schema from the code
 	$(PY) -m stream settings --schema > schemas/settings.schema.json

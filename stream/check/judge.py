@@ -148,7 +148,9 @@ def _owner(found: Findings, topic: str, table: Table, mapping: RowMapping, seen:
              if surrogate else full_identity(topic)),
         )  # fmt: skip
         return
-    in_key = seen.keys and all(mapping.key_columns <= set(columns) for columns in seen.keys)
+    in_key = seen.keys and all(
+        mapping.key_columns <= set(columns) <= mapping.key_columns_allowed for columns in seen.keys
+    )
     if seen.fake_keys and (in_key or claim != "none"):
         found.fail(
             topic,

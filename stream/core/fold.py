@@ -16,7 +16,7 @@ import msgspec
 from stream.core.decode.rowkey import row_key
 from stream.core.mapping import Partly, Refusal, RowMapping
 from stream.core.model import Change, Decoded, Halt, Membership, Skip, Tombstone, TopicPartition, Truncate, Unreadable
-from stream.core.rows import Event, Part
+from stream.core.rows import Event, MovedRowError, Part
 from stream.core.rowstate import ROW_KEY_BYTES
 
 SEGMENT_OWNERS_MAX: Final = 1_000_000
@@ -132,7 +132,11 @@ class Folder:
                     was = None
                     if full and op == "u" and row not in part.working and row not in part.rows:
                         was = mapping.certain(None, item.before)  # type: ignore[union-attr]
-                    fold(part, row, says, event, was)
+                    try:
+                        fold(part, row, says, event, was)
+                    except MovedRowError as error:
+                        why = str(error)
+                        break
             elif kind is Tombstone:
                 ops["tombstone"] = ops.get("tombstone", 0) + 1
                 key = item.key  # type: ignore[union-attr]
@@ -142,7 +146,8 @@ class Folder:
                     row = blake2b(row_key(key), digest_size=ROW_KEY_BYTES, key=secret).digest()
                     event = (offset, at_ms, at_ms, size, origin)
                     if not fold(part, row, None, event):
-                        was = mapping.certain(key, None)
+                        # a transform that routes by the row cannot route a tombstone: one that was never seen proves nothing
+                        was = mapping.certain(key, None) if mapping.rule.partitioned_by != "segment" else None
                         if was is None:
                             self._tally["skipped", "tombstone_unseen"] += 1
                         else:

@@ -120,6 +120,9 @@ class RowMapping:
         self._codes: dict[Any, str | Refusal] = {}
         self._segment_columns = tuple(name for kind, name in rule.segment if kind == "column")
         self.key_columns: Final = frozenset((*self._segment_columns, rule.member_column))
+        fixed = {c.column for c in rule.present if c.test == "in" and len(c.values) == 1}
+        self.key_columns_allowed: Final = self.key_columns | fixed
+        """What a key may hold where it is to name one membership: any other column could put two rows of it apart."""
 
     def says(self, change: Change) -> Says:
         """What the row says after a c, r or u. Unchanged TOAST values come from `before` where that is to be believed."""
@@ -249,6 +252,13 @@ class RowMapping:
                 value = after[self.columns.index(name)]
                 if value is not UNAVAILABLE and value != key[name]:
                     return f"the record key's {name} differs from the row's: the table needs REPLICA IDENTITY FULL"
+        if self.rule.partitioned_by == "membership" and len(key) > len(names):
+            for name in key:
+                if name not in self.key_columns_allowed:
+                    return (
+                        f"the record key also has column {name}: two rows of one membership could be in two partitions; "
+                        "set partitioned_by: none and run one instance"
+                    )
         return ""
 
 

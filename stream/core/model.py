@@ -175,7 +175,8 @@ OutcomeKind = Literal["answered", "refused", "unknown", "unsent"]
 
 answered: the server answered (any status, errors[] perhaps inside). refused: certainly not applied though no
 answer was read (connection refused, name not resolved, TLS failure). unknown: the request was or may have been sent and no
-answer was read (timeout, connection dropped): it may still land. unsent: the edge chose not to send (lease expired, stopping, no token).
+answer was read (timeout, connection dropped): it may still land. unsent: the edge chose not to send (lease expired,
+stopping, no token).
 """
 
 

@@ -165,6 +165,10 @@ def store_form(row: Row) -> bytes:
     return encode(state)
 
 
+class MovedRowError(Exception):
+    """The topic cannot go on: the events of one row came to another partition."""
+
+
 class RowTable:
     """All rows whose memberships have one owner: one partition of a keyed topic, or every partition of the others together.
 
@@ -216,6 +220,8 @@ class RowTable:
             elif says is None and was is None:
                 return False
             else:
+                if self.sole and says is not None and len(self.parts) > 1:
+                    self._refuse_moved(part, key)
                 row = Row(key, part, None, {}, -1, 0)
                 if was is not None and was != says:
                     self._change(row, event)
@@ -237,6 +243,17 @@ class RowTable:
         if says is not None:
             self._touch(row, says, 1 if old != says else 0)
         return True
+
+    def _refuse_moved(self, part: Part, key: bytes) -> None:
+        """Nothing orders two partitions: a row that says something in another one too must not be outvoted silently."""
+        for other in self.parts.values():
+            if other is part or other.tp.topic != part.tp.topic:
+                continue
+            if (key in other.working or key in other.rows) and (row := other.row_at(key)) is not None and row.says:
+                raise MovedRowError(
+                    f"a row of partition {other.tp.partition} is written to partition {part.tp.partition} now (partitions were "
+                    "raised, or the key's schema changed): let the connector write the table into an empty topic, and begin anew"
+                )
 
     def _change(self, row: Row, event: Event) -> None:
         row.part.working[row.key] = row

@@ -421,3 +421,24 @@ def test_records_from_before_the_position_change_nothing() -> None:
     assert part.ledger.position == 6
     hand.engine.feed(tp(), part.epoch, [old], [4], [0], [0], [4], hand.now)
     assert part.ledger.position == 6
+
+
+def test_a_row_whose_events_come_to_another_partition_stops_its_topic() -> None:
+    hand = Hand(partitions=2).start()
+    hand.feed(hand.put(1, "gold", "c1"), partition=0)
+    hand.done()
+    hand.feed(hand.put(1, "blue", "c1", op="u"), partition=1)
+    hand.settle()
+    assert [alarm.kind for alarm in hand.alarms] == ["halted"]
+    assert "partition 1" in hand.alarms[0].text
+
+
+def test_a_key_with_a_further_column_does_not_name_one_membership() -> None:
+    hand = Hand(keyed=True).start()
+    change = hand.put(("gold", "c1"))
+    assert change.key is not None
+    change.key["origin"] = "web"
+    hand.feed(change)
+    hand.settle()
+    assert [alarm.kind for alarm in hand.alarms] == ["halted"]
+    assert "origin" in hand.alarms[0].text

@@ -271,7 +271,8 @@ def test_by_membership_two_topics_may_not_feed_one_segment() -> None:
     bench = Bench(claim="membership")
     row = {"segment": "gold", "member": "a"}
     assert bench.feed(put(row, "gold", "a")) is None
-    assert bench.feed(put(row, "gold", "a"), part=bench.other("t", 1)) is None
+    other = {"segment": "gold", "member": "b"}
+    assert bench.feed(put(other, "gold", "b"), part=bench.other("t", 1)) is None
     found = bench.feed(put(row, "gold", "a"), part=bench.other("u", 0))
     assert found is not None
     assert "one owner" in found
