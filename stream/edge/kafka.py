@@ -7,6 +7,7 @@ the loop finds it in `failure`.
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
@@ -17,6 +18,8 @@ from stream.core.model import Slice, TopicPartition
 from stream.edge.trouble import refused, trouble
 from stream.errors import SegstreamError, Unavailable
 
+CLOSE_S: Final = 4.0
+COMMIT_TIMEOUT_S: Final = 5.0
 TAKE_MAX: Final = 10_000
 CALL_TIMEOUT_S: Final = 15.0
 FIRST_CALL_TIMEOUT_S: Final = 10.0
@@ -323,11 +326,21 @@ class Source:
     def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
         """Commit these now, outside any transaction. Raises Unavailable when the broker refuses."""
         parts = [ck.TopicPartition(*tp, offset, metadata=metadata) for tp, (offset, metadata) in offsets.items()]
-        try:
-            answers = self._consumer.commit(offsets=parts, asynchronous=False)
-        except ck.KafkaException as error:
-            raise Unavailable(f"commit: {error.args[0].str()}") from error
-        for part in answers or ():
+        answers: list[Any] = []
+
+        def commit() -> None:
+            try:
+                answers.append(self._consumer.commit(offsets=parts, asynchronous=False) or ())
+            except (RuntimeError, ck.KafkaException) as error:
+                answers.append(error)
+
+        # without a broker the client goes on trying until the session is over, and polling would stand still
+        _within(COMMIT_TIMEOUT_S, "commit", commit)
+        if not answers:
+            raise Unavailable(f"commit: no answer within {COMMIT_TIMEOUT_S:g} s")
+        if isinstance(answers[0], Exception):
+            raise Unavailable(f"commit: {answers[0]}") from answers[0]
+        for part in answers[0]:
             if part.error is not None:
                 raise Unavailable(f"commit of {part.topic}[{part.partition}]: {part.error.str()}")
 
@@ -344,13 +357,28 @@ class Source:
         return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
     def close(self) -> None:
-        """Leave the group; revokes what is still assigned, through the callbacks."""
+        """Leave the group; revokes what is still assigned, through the callbacks.
+
+        Without a broker the client goes on trying until the session is over: that is not waited for, the group finds out.
+        """
+        if not _within(CLOSE_S, "leaving", self._close):
+            self._log("kafka", f"the group did not answer within {CLOSE_S:g} s: left without a goodbye")
+        if self.failure is not None and not isinstance(self.failure, SegstreamError):
+            raise self.failure
+
+    def _close(self) -> None:
         try:
             self._consumer.close()
         except (RuntimeError, ck.KafkaException) as error:
             self._log("kafka", f"close: {error}")
-        if self.failure is not None and not isinstance(self.failure, SegstreamError):
-            raise self.failure
+
+
+def _within(patience_s: float, name: str, step: Callable[[], None]) -> bool:
+    """Whether this step, in a thread of its own, ended in time. One that did not is left behind."""
+    thread = threading.Thread(target=step, name=name, daemon=True)
+    thread.start()
+    thread.join(patience_s)
+    return not thread.is_alive()
 
 
 class _Headers:

@@ -1,5 +1,6 @@
 """How the loop ends when something went wrong: soon, and without acting any more."""
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +98,25 @@ def test_a_drain_longer_than_the_lease_still_sends(trial: Trial) -> None:
         loop._turn(0.01)
         time.sleep(0.01)
     assert loop.lease.valid()
+
+
+def test_a_stop_without_any_broker_ends_in_time(trial: Trial) -> None:
+    """The client would go on trying, in a commit and in leaving the group, until the session is over."""
+    broker = EmbeddedBroker()
+    trial.values["kafka"] |= {"bootstrap.servers": broker.address, "session.timeout.ms": 30_000}
+    trial.values["drain_s"] = 2
+    trial.producer = broker.producer()
+    trial.row(1)
+    loop = trial.begin()
+    trial.until(lambda: trial.members.calls)
+    trial.members.hangs = True
+    trial.row(2)
+    trial.until(lambda: ("gold", "c-2") in trial.members.told())
+    broker.close()
+    del broker
+    gc.collect()
+    trial.producer = None
+    started_s = time.monotonic()
+    with pytest.raises(Unfinished):
+        loop.stop()
+    assert time.monotonic() - started_s < 15
