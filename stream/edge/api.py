@@ -89,9 +89,7 @@ class RetailRed:
         self._lease = lease
         self._observe = observe
         self._closed = threading.Event()
-        self._exchange = Exchange(
-            slots=config.slots, connect_timeout_s=min(config.connect_timeout_s, config.api_timeout_s)
-        )
+        self._exchange = Exchange(connect_timeout_s=min(config.connect_timeout_s, config.api_timeout_s))
         auth = service("auth", config.auth_url, allow_http=config.allow_http)
         self._segmentation = service("segmentation", config.segmentation_url, allow_http=config.allow_http)
         self._customer = service("customer", config.customer_url, allow_http=config.allow_http)

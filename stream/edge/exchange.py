@@ -23,6 +23,7 @@ from stream.errors import SettingsError
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 """Of an answer's body, decompressed. 500 item errors with long messages are a tenth of it."""
 
+SERVICES = 3
 KEEPALIVE_S = 4.0
 """Idle connections are given up before a Node server does it (5 s): a request written into a closing connection
 would end unknown."""
@@ -176,22 +177,35 @@ class _Network(httpcore.SyncBackend):
 
 
 class Exchange:
-    """A pool of connections that many threads may use, each for one request at a time."""
+    """Connections for many threads, each thread with its own.
 
-    def __init__(self, *, slots: int, connect_timeout_s: float) -> None:
+    One pool for all would take its lock, and ask every idle connection whether it still lives, for each request: with 32 threads
+    that cost more than the requests themselves.
+    """
+
+    def __init__(self, *, connect_timeout_s: float) -> None:
         # Made once: httpcore would read the certificates again for each connection. The system's are trusted, too.
-        tls = ssl.create_default_context()
-        tls.load_verify_locations(cafile=certifi.where())
+        self._tls = ssl.create_default_context()
+        self._tls.load_verify_locations(cafile=certifi.where())
         self._local = threading.local()
         self._timeout = {"connect": connect_timeout_s, "pool": connect_timeout_s, "read": None, "write": None}
-        # Each slot may hold a connection to each service (auth, segmentation, customer).
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=tls,
-            max_connections=3 * slots + 1,
-            max_keepalive_connections=3 * slots + 1,
-            keepalive_expiry=KEEPALIVE_S,
-            network_backend=_Network(self._local),
-        )
+        self._pools: list[httpcore.ConnectionPool] = []
+        self._pools_lock = threading.Lock()
+
+    def _pool(self) -> httpcore.ConnectionPool:
+        """This thread's connections: one to each service (auth, segmentation, customer), and one to spare."""
+        pool: httpcore.ConnectionPool | None = getattr(self._local, "pool", None)
+        if pool is None:
+            pool = self._local.pool = httpcore.ConnectionPool(
+                ssl_context=self._tls,
+                max_connections=SERVICES + 1,
+                max_keepalive_connections=SERVICES + 1,
+                keepalive_expiry=KEEPALIVE_S,
+                network_backend=_Network(self._local),
+            )
+            with self._pools_lock:
+                self._pools.append(pool)
+        return pool
 
     def send(
         self,
@@ -219,7 +233,7 @@ class Exchange:
         )
         attempt = self._local.attempt = _Attempt(deadline_s, lease)
         try:
-            response = self._pool.handle_request(request)
+            response = self._pool().handle_request(request)
         except NotSent:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, only whether something was written counts
@@ -251,7 +265,10 @@ class Exchange:
 
     def close(self) -> None:
         """Close every connection; a request in flight ends as MaybeSent."""
-        self._pool.close()
+        with self._pools_lock:
+            pools, self._pools = self._pools, []
+        for pool in pools:
+            pool.close()
 
 
 def _decompressed(body: bytes, encoding: bytes) -> tuple[bytes, bool]:

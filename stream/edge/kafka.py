@@ -21,6 +21,8 @@ from stream.errors import SegstreamError, Unavailable
 CLOSE_S: Final = 4.0
 COMMIT_TIMEOUT_S: Final = 5.0
 TAKE_MAX: Final = 10_000
+GATHER_S: Final = 0.005
+"""After the first record, others may join it for so long: a turn of the loop costs too much to be made for each."""
 CALL_TIMEOUT_S: Final = 15.0
 FIRST_CALL_TIMEOUT_S: Final = 10.0
 """A person may be waiting for the first answer of all; whoever restarts this program may as well try again."""
@@ -212,13 +214,13 @@ class Source:
         return len(self._paused)
 
     def take(self, limit: int, wait_s: float) -> Taken:
-        """At most `limit` records, waiting at most wait_s for the first: what is there comes at once."""
+        """At most `limit` records, waiting at most wait_s for the first and GATHER_S for more."""
         first = self._consumer.poll(wait_s)
         if first is None:
             return Taken([], 0, [], [])
         messages = [first]
         if limit > 1:
-            messages += self._consumer.consume(min(limit - 1, TAKE_MAX), 0)
+            messages += self._consumer.consume(min(limit - 1, TAKE_MAX), GATHER_S)
         return self._sliced(messages)
 
     def _sliced(self, messages: list[Any]) -> Taken:
