@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream.errors import UsageError
@@ -23,14 +24,31 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("--rate", type=float, default=300.0, metavar="N", help="changes a second (default 300)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all chance (default 1)")
+    parser.add_argument("--keep", action="store_true", help="go on until Ctrl-C, and print the addresses")
+    parser.add_argument(
+        "--postgres",
+        action="store_true",
+        help="a real PostgreSQL, Debezium and Kafka (after `make stack`, in a checkout): type SQL yourself",
+    )
+    parser.add_argument("--plain", action="store_true", help="plain lines on a terminal, too")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write the last view there, as SVG")
 
 
 def main(args: argparse.Namespace) -> int:
     if not (1 <= args.duration_s <= 3_600 and 1 <= args.rate <= 5_000):
         raise UsageError("--duration-s takes 1 to 3600, --rate 1 to 5000")
-    from stream.demo.run import demo  # noqa: PLC0415 - the client library is loaded only by commands that need it
+    from rich.console import Console  # noqa: PLC0415 - the libraries are loaded only by commands that need them
 
-    return demo(args.duration_s, args.rate, args.seed, _say)
+    from stream.demo.run import Plan, demo  # noqa: PLC0415
+
+    console = Console()
+    live = console if console.is_terminal and not args.plain else None
+    plan = Plan(args.duration_s, args.rate, args.seed, args.keep, args.picture)
+    if args.postgres:
+        from stream.demo.postgres import demo_postgres  # noqa: PLC0415
+
+        return demo_postgres(plan, _say, live)
+    return demo(plan, _say, live)
 
 
 def _say(line: str) -> None:

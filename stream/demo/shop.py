@@ -33,6 +33,13 @@ class Shop:
             found[segment].add(str(customer))
         return found
 
+    @property
+    def changes(self) -> int:
+        return self.events
+
+    def summary(self) -> str:
+        return f"{self.events} changes ({self.records} records)"
+
     def act(self) -> None:
         """One random change of one row, committed."""
         roll = self._random.random()

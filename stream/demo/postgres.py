@@ -1,0 +1,112 @@
+"""The demo with the real stack: a person types SQL into PostgreSQL and sees the member appear."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from stream.demo.processes import Consumer, Sandbox, settings_text
+from stream.demo.run import FAULTS, Plan, Say, finish
+from stream.demo.shop import SEGMENTS
+from stream.demo.stage import Stage
+from stream.errors import Unavailable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TESTS: Final = Path(__file__).resolve().parents[2] / "tests"
+TABLE: Final = """
+create table segment_members (id bigserial primary key, segment_code text not null, customer_id bigint not null);
+insert into segment_members (segment_code, customer_id) select 'newsletter', n from generate_series(1, 20) n;
+"""
+EXAMPLE: Final = "insert into segment_members (segment_code, customer_id) values ('vip', 4711);"
+
+
+def demo_postgres(plan: Plan, say: Say, console: Console | None = None) -> int:
+    """Run until Ctrl-C. 0 when the segments equal the table then. Raises Unavailable where the stack is missing."""
+    stack_module, kit = load_stack(TESTS)
+    say("PostgreSQL, Kafka and Debezium start; this takes some 20 seconds")
+    with tempfile.TemporaryDirectory(prefix="segstream-demo-") as name, stack_module.Stack() as stack:
+        stack.start(("kafka", "postgres", "connect"))
+        stack.sql(TABLE)
+        table = {"table.include.list": "public.segment_members"}
+        stack.connect("shop", table | stack_module.json_converters())
+        stack.wait_caught_up("shop", "shop.public.segment_members")
+        folder = Path(name)
+        sandbox = Sandbox(folder, FAULTS)
+        consumer = Consumer(folder)
+        try:
+            settings = settings_text(stack.broker_address, sandbox.url, folder / "secret", embedded=False)
+            (folder / "segstream.yaml").write_text(settings)
+            command = f"{kit.postgres_bin / 'psql'} '{stack.postgres.dsn}'"
+            source = SqlTable(stack)
+            say(f"the sandbox's page: {sandbox.url}/")
+            say(f"type SQL in another window:\n  {command}\n  {EXAMPLE}")
+            stage = Stage(source, consumer, sandbox, say, watch=lambda: None)
+            stage.hint(f"psql: {command}", EXAMPLE)
+            stage.play(plan.duration_s, 0, keep=True, console=console, picture=plan.picture)
+            stack.wait_caught_up("shop")
+            return finish(source, consumer, sandbox, say, lambda: None)
+        finally:
+            consumer.stop()
+            sandbox.close()
+
+
+def load_stack(tests: Path) -> tuple[ModuleType, Any]:
+    """The module that starts the real stack, and where its programs are. Raises Unavailable with what to do."""
+    if not (tests / "stack" / "stack.py").exists():
+        raise Unavailable(
+            "--postgres needs a checkout of the project: it starts what the tests use", advice="git clone"
+        )
+    sys.path.insert(0, str(tests))
+    try:
+        module = importlib.import_module("stack.stack")
+        kit = importlib.import_module("stack.kit")
+    except ImportError as error:
+        raise Unavailable(f"--postgres needs what the tests need: {error}", advice="run: make stack") from error
+    finally:
+        sys.path.remove(str(tests))
+    try:
+        return module, kit.kit()
+    except kit.StackMissing as error:
+        raise Unavailable(str(error), advice="run: make stack") from error
+
+
+class SqlTable:
+    """A membership table in PostgreSQL, as a source whose changes a person makes."""
+
+    def __init__(self, stack: Any) -> None:
+        self._stack = stack
+        self._first = self._written()
+
+    @property
+    def changes(self) -> int:
+        """Rows inserted, updated and deleted, as PostgreSQL counts them (a moment late)."""
+        return self._written() - self._first
+
+    def _written(self) -> int:
+        rows = self._stack.sql(
+            "select n_tup_ins + n_tup_upd + n_tup_del from pg_stat_user_tables where relname = 'segment_members'"
+        )
+        return int(rows[0][0]) if rows else 0
+
+    def act(self) -> None:
+        """The person does."""
+
+    def flush(self) -> None:
+        """PostgreSQL does."""
+
+    def truth(self) -> dict[str, set[str]]:
+        """The table's members of each segment that there is."""
+        found: dict[str, set[str]] = {code: set() for code in SEGMENTS}
+        for segment, customer in self._stack.sql("select segment_code, customer_id from segment_members"):
+            if segment in found:
+                found[segment].add(str(customer))
+        return found
+
+    def summary(self) -> str:
+        return f"{self.changes} changes in PostgreSQL"
