@@ -92,6 +92,7 @@ class Readings:
         self._seen: deque[tuple[float, dict[str, float]]] = deque()
         self.lag: float | None = None
         self.answers = False
+        self.sends = False  # the present process has sent something
 
     def read(self, url: str, at_s: float, changes: int) -> None:
         """One look. A consumer that does not answer leaves the totals as they were."""
@@ -106,6 +107,7 @@ class Readings:
     def take(self, text: str, at_s: float, changes: int) -> None:
         found = samples(text)
         self.answers = bool(found)
+        self.sends = any(name == "segstream_batch_members_count" and value for name, _, value in found)
         lags = [value for name, _, value in found if name == "segstream_consumer_lag_records"]
         self.lag = sum(lags) if lags else None
         if found:

@@ -33,7 +33,12 @@ class Sandbox:
             command += ["--segment", code]
         for fault in faults:
             command += ["--fault", fault]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # a Ctrl-C in the terminal is for the demo alone, which ends it in its time
+        )
         line = (self._process.stdout.readline() if self._process.stdout else "").strip()
         if "http://" not in line:
             raise Unavailable("the sandbox did not start")
@@ -130,7 +135,7 @@ class Consumer:
             self._from = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "stream", "run", "-c", str(self._folder / "segstream.yaml")],
-                stderr=log, stdout=log, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                stderr=log, stdout=log, start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
 
     @property

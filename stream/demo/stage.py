@@ -30,7 +30,7 @@ INJECTED: Final[dict[str, tuple[str, str, float]]] = {
     "4": ("slow", "slow_share", 0.3),
 }
 # what happens by itself, at these shares of the duration
-PROGRAMME: Final = ((0.3, "1"), (0.4, "1"), (0.5, "k"), (0.86, "2"), (0.95, "2"))
+PROGRAMME: Final = ((0.27, "1"), (0.37, "1"), (0.42, "k"), (0.86, "2"), (0.93, "2"))
 
 
 class Source(Protocol):
@@ -147,9 +147,9 @@ class Stage:
             self._consumer.kill()
             self._consumer.start()
             self._kills += 1
-            self._tell("kill -9: the consumer dies in the middle of its work, starts again")
-            self._tell(f"  Kafka waits {SESSION_S} s for its dead session; then it waits {LATE_S} s,")
-            self._tell("  so that no request of its former self can land after its own")
+            self._tell("kill -9: the consumer dies, and starts again")
+            self._tell(f"  Kafka holds its session {SESSION_S} s; it waits {LATE_S} s more,")
+            self._tell("  so that no request of its former self lands late")
         elif key == "p":
             self._paused = not self._paused
             self._tell("the source pauses" if self._paused else "the source goes on")
@@ -169,7 +169,7 @@ class Stage:
         if not readings.answers:
             figures.state = "starting"
         else:
-            figures.state = "running" if readings.lag is not None else "joining"
+            figures.state = "running" if readings.sends else "joining"
         try:
             found, stats = self._sandbox.present(), self._sandbox.stats()
         except httpx.HTTPError as error:

@@ -19,22 +19,30 @@ KEYS: Final = (
     ("1", "429"), ("2", "5xx"), ("3", "row errors"), ("4", "slow"),
     ("k", "kill -9 and restart"), ("p", "pause the source"), ("q", "quit"),
 )  # fmt: skip
-GOOD: Final = frozenset({"sent within Retry-After", "overlapping operations"})  # stay 0 while the consumer is right
+STAY_0: Final = frozenset({"sent within Retry-After", "overlapping operations"})  # or the consumer is wrong
 
 
 def render(figures: Figures, width: int) -> RenderableType:
     """The whole view for so many columns."""
     wide = width >= WIDE_COLUMNS
-    parts = (_panel("the walk", _walk(figures)), _panel("state", _state(figures)), _panel("faults", _faults(figures)))
+    height = len(figures.faults) + 2 if wide and figures.faults else None  # side by side, all as high as the longest
+    parts = tuple(
+        _panel(title, inner, height)
+        for title, inner in (
+            ("the walk", _walk(figures)),
+            ("state", _state(figures)),
+            ("faults", _faults(figures)),
+        )
+    )
     if wide:
         grid = Table.grid(expand=True)
-        for ratio in (5, 5, 4):
+        for ratio in (5, 4, 4):
             grid.add_column(ratio=ratio)
         grid.add_row(*parts)
         middle: tuple[RenderableType, ...] = (grid,)
     else:
         middle = parts
-    return Group(_title(figures), *middle, _panel("latest", _events(figures)), _keys(figures))
+    return Group(_title(figures), *middle, _panel("latest", _events(figures)), _keys(figures, width))
 
 
 def line(figures: Figures) -> str:
@@ -48,8 +56,10 @@ def line(figures: Figures) -> str:
     )
 
 
-def _panel(title: str, inner: RenderableType) -> Panel:
-    return Panel(inner, title=title, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
+def _panel(title: str, inner: RenderableType, height: int | None = None) -> Panel:
+    return Panel(
+        inner, title=title, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1), height=height
+    )
 
 
 def _title(figures: Figures) -> Text:
@@ -78,32 +88,45 @@ def _walk(figures: Figures) -> Table:
 
 
 def _state(figures: Figures) -> Table:
-    table = Table.grid(expand=True, padding=(0, 1))
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=1, justify="right", no_wrap=True)
     whole = figures.in_sync == figures.wanted and not figures.extra
-    table.add_row("members in sync", Text(f"{figures.in_sync:,} of {figures.wanted:,}", "green" if whole else "yellow"))
-    table.add_row("", ProgressBar(total=max(figures.wanted, 1), completed=figures.in_sync))
-    table.add_row("there too long", f"{figures.extra:,}")
-    table.add_row("lag, records", "-" if figures.lag is None else f"{figures.lag:,.0f}")
-    table.add_row("freshness p50", _seconds(figures.p50_s))
-    table.add_row("freshness p99", _seconds(figures.p99_s))
-    return table
+    style = "green" if whole else "yellow"
+    bar = ProgressBar(
+        total=max(figures.wanted, 1), completed=figures.in_sync, complete_style=style, finished_style="green"
+    )
+    figure = Table.grid(expand=True)
+    figure.add_row(_pairs(("members in sync", Text(f"{figures.in_sync:,} of {figures.wanted:,}", style))))
+    figure.add_row(bar)
+    figure.add_row(
+        _pairs(
+            ("there too long", Text(f"{figures.extra:,}")),
+            ("lag, records", Text("-" if figures.lag is None else f"{figures.lag:,.0f}")),
+            ("freshness p50", Text(_seconds(figures.p50_s))),
+            ("freshness p99", Text(_seconds(figures.p99_s))),
+        )
+    )
+    return figure
 
 
 def _faults(figures: Figures) -> Table:
+    pairs = []
+    for name, count in figures.faults.items():
+        style = ("bold red" if count else "green") if name in STAY_0 else ("" if count else "dim")
+        pairs.append((name, Text(f"{count:,}", style)))
+    return _pairs(*pairs)
+
+
+def _pairs(*pairs: tuple[str, Text]) -> Table:
     table = Table.grid(expand=True, padding=(0, 1))
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column(justify="right", no_wrap=True)
-    for name, count in figures.faults.items():
-        style = ("bold red" if count else "green") if name in GOOD else ("" if count else "dim")
-        table.add_row(name, Text(f"{count:,}", style))
+    for name, value in pairs:
+        table.add_row(name, value)
     return table
 
 
 def _events(figures: Figures) -> Table:
     table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column(justify="right", style="dim", no_wrap=True, min_width=7)
     table.add_column(no_wrap=True, overflow="ellipsis")
     shown = figures.events[-EVENTS_SHOWN:]
     for at_s, text in shown:
@@ -113,14 +136,19 @@ def _events(figures: Figures) -> Table:
     return table
 
 
-def _keys(figures: Figures) -> Text:
-    text = Text(" ")
+def _keys(figures: Figures, width: int) -> Group:
+    lines = [Text(" ", no_wrap=True)]
     for key, name in KEYS:
         on = name in figures.faults_on
-        text.append(f" {key} ", style="reverse bold red" if on else "reverse")
-        text.append(f" {name}".replace(" ", "\u00a0") + ("\u00a0on" if on else ""), style="bold red" if on else "")
-        text.append("  ")
-    return text
+        part = Text.assemble(
+            (f" {key} ", "reverse bold red" if on else "reverse"),
+            (f" {name}{' on' if on else ''}", "bold red" if on else ""),
+            "  ",
+        )
+        if lines[-1].cell_len + part.cell_len > width:
+            lines.append(Text(" ", no_wrap=True))
+        lines[-1].append_text(part)
+    return Group(*lines)
 
 
 def _seconds(value: float | None) -> str:

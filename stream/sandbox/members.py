@@ -118,10 +118,13 @@ def _perform(app: App, work: Work) -> Reply:
         elif status == 202:
             delay_s = faults.within("removal_delay_s")
     for operation in work.operations:
-        ids = operation.ids - failed[operation.kind] if operation.kind in failed else operation.ids
-        if failed.get(operation.kind):
-            witness.counts["rows_refused"] += len(operation.ids) - len(ids)
+        if failed.get(operation.kind) and delay_s > 0:
+            # the client may send them again at once: they are no part of what was accepted
+            witness.refuse(operation, failed[operation.kind], app.now_s())
+        elif failed.get(operation.kind):
+            witness.counts["rows_refused"] += len(failed[operation.kind])
             witness.note(operation, "refused", app.now_s(), failed[operation.kind])
+        ids = operation.ids - failed.get(operation.kind, set())
         if delay_s > 0:
             witness.note(operation, "accepted", app.now_s(), ids)
             witness.move(operation, ACCEPTED)

@@ -29,7 +29,7 @@ body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,
 main{max-width:70rem;margin:0 auto;padding:2rem 1.25rem 3rem}
 h1{font-size:1.4rem;margin:0}h2{font-size:1rem;margin:2rem 0 .6rem}
 .sub,.none{color:var(--soft);margin:.15rem 0 1.5rem}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.75rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.8rem,1fr));gap:.75rem}
 .card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem}
 .card b{display:block;font-size:1.5rem;line-height:1.25;font-variant-numeric:tabular-nums;font-weight:600}
 .card span{color:var(--soft);font-size:.85rem}.card.bad b{color:var(--bad)}
@@ -106,12 +106,17 @@ def _requests(app: App) -> str:
     rows = (
         f'<tr><td class="n">{entry["number"]}</td><td class="{"good" if 200 <= entry["status"] < 300 else "bad"}">'
         f"{entry['status'] or 'cut'}</td><td>{escape(entry['method'][:10])}</td>"
-        f'<td class="path"><code>{escape(entry["target"][:120])}</code></td>'
+        f'<td class="path"><code>{escape(_short(app, entry["target"]))}</code></td>'
         f'<td class="n">{entry["took_ms"]:,} ms</td></tr>'
         for entry in reversed(app.witness.latest)
     )
     head = '<th class="n">No.</th><th>Status</th><th>Method</th><th>Target</th><th class="n">Took</th>'
     return _table(head, rows)
+
+
+def _short(app: App, target: str) -> str:
+    """Without what all of them begin with."""
+    return target.removeprefix(f"/v1/merchants/{app.config.merchant}")[:120]
 
 
 def _table(head: str, rows: Iterable[str]) -> str:

@@ -118,6 +118,14 @@ class Witness:
         operation.phase = phase
         self._count(operation, 1)
 
+    def refuse(self, operation: Operation, ids: set[str], at_s: float) -> None:
+        """These of its ids failed and nothing of them can happen any more: the rest stays in flight."""
+        self.counts["rows_refused"] += len(ids)
+        self.note(operation, "refused", at_s, ids)
+        self._count(operation, -1)
+        operation.ids = operation.ids - ids
+        self._count(operation, 1)
+
     def close(self, operation: Operation) -> None:
         operation.closed = True
         self._count(operation, -1)

@@ -27,7 +27,14 @@ def test_every_figure_is_shown_whole_and_no_line_is_too_long(width: int) -> None
     assert max(map(len, text.splitlines())) <= width
     for figure in ("4,433", "5,602", "1,909", "198", "375.5", "9.6", "0.31 s", "1.87 s", "57", "1,309 of 1,365"):
         assert figure in text, figure
-    for name in ("429 answers", "5xx answers", "rows refused once", "overlapping operations", "freshness p99"):
+    for name in (
+        "there too long",
+        "429 answers",
+        "5xx answers",
+        "rows refused once",
+        "overlapping operations",
+        "freshness p99",
+    ):
         assert name in text, name
     for key in ("kill", "pause", "quit"):
         assert key in text, key

@@ -411,3 +411,17 @@ def test_faults_change_while_it_runs_all_or_none(trial: Trial) -> None:
 def test_values_that_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):
         Faults(1, {name: value})
+
+
+def test_a_row_refused_in_a_202_may_be_sent_again_while_the_rest_is_accepted(trial: Trial) -> None:
+    trial.faults(removal_delay_s=0.4)
+    trial.add("a", "b")
+    trial.faults(row_error_share=1)
+    assert trial.remove("a", "b").status_code == 202
+    trial.faults(row_error_share=0)
+    assert trial.remove("a").status_code == 202
+    assert trial.sandbox.stats()["overlaps_by"] == {}
+    assert trial.remove("a").status_code == 202
+    assert trial.sandbox.stats()["overlaps_by"] == {"remove_during_accepted_remove": 1}
+    wait_until(lambda: trial.members() == {"b"})
+    assert trial.sandbox.stats()["in_flight_rows"] == {"open": 0, "accepted": 0, "late": 0}
