@@ -38,6 +38,7 @@ class Figures:
     extra: int = 0
     faults_on: tuple[str, ...] = ()
     faults: dict[str, int] = field(default_factory=dict)
+    addresses: tuple[str, ...] = ()
     events: tuple[tuple[float, str], ...] = ()
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -56,7 +58,9 @@ class Stage:
         sandbox: Sandbox,
         say: Callable[[str], None],
         watch: Callable[[], None],
+        hints: tuple[str, ...] = (),
     ) -> None:
+        self._hints = hints
         self._source, self._consumer, self._sandbox = source, consumer, sandbox
         self._say, self._watch = say, watch
         self._readings: Final = Readings()
@@ -99,9 +103,8 @@ class Stage:
             if passed_s >= duration_s and not keep:
                 return
             if keep and rate and passed_s >= duration_s and last_s < duration_s and not self._paused:
-                self._say(f"all changes are there; Ctrl-C ends it. The sandbox's page: {self._sandbox.url}/")
-                self._tell(f"sandbox page {self._sandbox.url}/")
-                self._tell(f"metrics {self._consumer.metrics_url}/metrics")
+                if live is None:
+                    self._say("\n".join(("the shop rests; Ctrl-C ends it with the comparison", *self._addresses())))
                 self._press("p")  # an embedded broker holds no more than minutes of this
             owed += 0 if self._paused else (passed_s - last_s) * rate
             last_s = passed_s
@@ -128,9 +131,12 @@ class Stage:
                     self._say(line(self.figures))
             time.sleep(0.02)
 
-    def hint(self, *texts: str) -> None:
-        """What the view shows before anything has happened."""
-        self._events.extend((0.0, text) for text in texts)
+    def _addresses(self) -> tuple[str, ...]:
+        return (
+            f"sandbox: {self._sandbox.url}/",
+            f"metrics: {self._consumer.metrics_url or '(in a moment)'}{'/metrics' if self._consumer.metrics_url else ''}",
+            *self._hints,
+        )
 
     def _press(self, key: str) -> None:
         if key in INJECTED:
@@ -180,13 +186,15 @@ class Stage:
         figures.extra = sum(len(found[code] - truth[code]) for code in truth)
         figures.faults = fault_counts(stats, self._kills)
         figures.faults_on = (*self._on.values(), *(("pause the source",) if self._paused else ()))
+        figures.addresses = self._addresses() if duration_s is None else ()
         figures.events = tuple(self._events)
         self.figures = figures
 
 
 def draw(figures: Figures, path: Path, columns: int = 120) -> None:
     """Write the view of these figures as SVG."""
-    with Path("/dev/null").open("w") as nowhere:
-        console = Console(width=columns, record=True, file=nowhere, force_terminal=True)
-        console.print(render(figures, columns))
-        console.save_svg(str(path), title="segstream demo")
+    console = Console(width=columns, record=True, file=StringIO(), force_terminal=True)
+    console.print(render(figures, columns))
+    svg = console.export_svg(title="segstream demo")
+    # it would load a font from elsewhere
+    path.write_text(re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL), encoding="utf-8")

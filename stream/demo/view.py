@@ -42,7 +42,9 @@ def render(figures: Figures, width: int) -> RenderableType:
         middle: tuple[RenderableType, ...] = (grid,)
     else:
         middle = parts
-    return Group(_title(figures), *middle, _panel("latest", _events(figures)), _keys(figures, width))
+    return Group(
+        _title(figures), *middle, _panel("latest", _events(figures)), *_addresses(figures), _keys(figures, width)
+    )
 
 
 def line(figures: Figures) -> str:
@@ -134,6 +136,11 @@ def _events(figures: Figures) -> Table:
     for _ in range(EVENTS_SHOWN - len(shown)):
         table.add_row("", "")
     return table
+
+
+def _addresses(figures: Figures) -> list[Text]:
+    # folded, not cut: they are there to be copied
+    return [Text(f" {address}", style="cyan", overflow="fold") for address in figures.addresses]
 
 
 def _keys(figures: Figures, width: int) -> Group:

@@ -1,9 +1,12 @@
+import re
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from stream.demo.figures import Figures, Readings, fault_counts, quantile
+from stream.demo.stage import draw
 from stream.demo.view import line, render
 
 FIGURES = Figures(
@@ -48,6 +51,13 @@ def test_the_wide_view_is_lower_than_the_narrow_one() -> None:
 def test_the_line_says_the_same() -> None:
     assert "1309 of 1365 members in sync" in line(FIGURES)
     assert "p99 1.87 s" in line(FIGURES)
+
+
+def test_the_picture_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    draw(FIGURES, tmp_path / "view.svg")
+    text = (tmp_path / "view.svg").read_text()
+    assert "1,309" in text
+    assert re.findall(r"url\((?!#)|@font-face|src=", text) == []
 
 
 def test_faults_are_counted_by_kind() -> None:
