@@ -100,9 +100,6 @@ class Delivery:
         """Memberships that wait without holding an offset, by reason."""
         return {SEGMENT_MISSING: self.parked()}
 
-    def missing_segments(self) -> list[str]:
-        return [segment.code for segment in self._missing]
-
     def _park(self, segment: Segment, standing: Standing) -> None:
         segment.parked[standing.membership] = standing.table
         standing.table.set_aside(standing, SEGMENT_MISSING)

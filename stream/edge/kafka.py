@@ -308,13 +308,6 @@ class Source:
             raise Unavailable(f"watermarks of {tp.topic}[{tp.partition}]: {error.args[0].str()}") from error
         return int(low), int(high)
 
-    def known_end(self, tp: TopicPartition) -> int:
-        """The end as the last fetch told it, without asking; -1 when unknown."""
-        try:
-            return int(self._consumer.get_watermark_offsets(ck.TopicPartition(*tp), cached=True)[1])
-        except ck.KafkaException:
-            return -1
-
     def at_time(self, tps: Sequence[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
         """The first offset at or after this time for each; -1 where there is none."""
         try:
