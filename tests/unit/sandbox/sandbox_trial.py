@@ -1,3 +1,5 @@
+import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import httpx
@@ -6,6 +8,14 @@ from stream.sandbox import Sandbox, SandboxConfig
 from stream.sandbox.config import CLIENT_SECRET
 
 BASE = "/v1/merchants/10006"
+
+
+def wait_until(what: Callable[[], bool], limit_s: float = 10.0) -> None:
+    """For what ends in its own time: the sandbox goes on after it has answered."""
+    end = time.monotonic() + limit_s
+    while not what():
+        assert time.monotonic() < end, f"it did not happen within {limit_s:g} s"
+        time.sleep(0.01)
 
 
 class Trial:
@@ -39,6 +49,10 @@ class Trial:
 
     def remove(self, *ids: str, code: str = "vip", **query: Any) -> httpx.Response:
         return self.call("DELETE", f"/segments/{code}/members", body(*ids), **query)
+
+    def in_flight(self, phase: str) -> int:
+        """Rows of requests that are open, accepted, or given up by their client and landing late."""
+        return int(self.sandbox.stats()["in_flight_rows"][phase])
 
     def members(self, code: str = "vip") -> set[str]:
         return self.sandbox.members(code)

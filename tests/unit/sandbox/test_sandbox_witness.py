@@ -2,11 +2,10 @@
 
 import json
 import threading
-import time
 from typing import Any
 
 import pytest
-from sandbox_trial import Trial
+from sandbox_trial import Trial, wait_until
 
 from stream.sandbox.witness import ACCEPTED, Operation, Witness
 
@@ -30,10 +29,11 @@ def test_looking_is_not_counted(trial: Trial) -> None:
 
 
 def test_an_add_overlapping_a_remove_is_seen(trial: Trial) -> None:
-    trial.faults(latency_s=0.3)
+    trial.faults(latency_s=1)
     first = threading.Thread(target=trial.add, args=("a", "b"))
     first.start()
-    time.sleep(0.1)
+    wait_until(lambda: trial.in_flight("open") == 2)
+    trial.faults(latency_s=0)
     trial.remove("b", "c")
     first.join()
     stats = trial.sandbox.stats()
@@ -48,31 +48,34 @@ def test_an_add_overlapping_a_remove_is_seen(trial: Trial) -> None:
 
 
 def test_disjoint_operations_are_no_overlap(trial: Trial) -> None:
-    trial.faults(latency_s=0.2)
+    trial.faults(latency_s=0.5)
     first = threading.Thread(target=trial.add, args=("a",))
     first.start()
-    time.sleep(0.05)
+    wait_until(lambda: trial.in_flight("open") == 1)
+    trial.faults(latency_s=0)
     trial.remove("b")
     first.join()
     assert trial.sandbox.stats()["overlaps"] == 0
 
 
 def test_a_refused_request_is_not_in_flight(trial: Trial) -> None:
-    trial.faults(error_share=1, latency_s=0.2)
+    trial.faults(error_share=1, latency_s=0.5)
+    before = trial.sandbox.stats()["requests"]
     first = threading.Thread(target=trial.add, args=("a",))
     first.start()
-    time.sleep(0.05)
-    trial.remove("a")
+    wait_until(lambda: trial.sandbox.stats()["requests"] > before)
+    trial.faults(error_share=0, latency_s=0)
+    assert trial.remove("a").status_code == 202
     first.join()
     assert trial.sandbox.stats()["overlaps"] == 0
 
 
 def test_the_segment_is_deleted_before_the_request_is_done(trial: Trial) -> None:
-    trial.faults(latency_s=0.2)
+    trial.faults(latency_s=0.5)
     answers: list[int] = []
     first = threading.Thread(target=lambda: answers.append(trial.add("a").status_code))
     first.start()
-    time.sleep(0.05)
+    wait_until(lambda: trial.in_flight("open") == 1)
     trial.sandbox.call(lambda app: app.shop.segments.clear())
     first.join()
     assert answers == [404]
@@ -125,7 +128,7 @@ def test_history(trial: Trial) -> None:
     trial.add("a", "b")
     trial.faults(removal_delay_s=0.05)
     trial.remove("a")
-    time.sleep(0.15)
+    wait_until(lambda: trial.members() == {"b"})
     got = trial.http.get("/_sandbox/history", params={"segment": "vip", "member": "a"}).json()
     assert [(event["op"], event["what"], event["changed"]) for event in got["events"]] == [
         ("add", "received", None),
