@@ -196,3 +196,83 @@ class Outcome(msgspec.Struct, frozen=True):
     message: str
     at_s: float
     duration_s: float
+
+
+IdentityKind = Literal["email", "number"]
+"""What a customer can be looked up by: `emailAddress`, or `externalCustomerNumber`."""
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """One question to the customer service: which registered customers have one of these values.
+
+    number identifies the question in its outcome. values are as they are to stand in `$in`, each once.
+    """
+
+    number: int
+    kind: IdentityKind
+    values: tuple[str, ...]
+
+
+class Customer(msgspec.Struct, frozen=True):
+    """A customer as an answer has it, read leniently: whatever the answer lacks, or has in another type, is None."""
+
+    id: str
+    email: str | None
+    number: str | None
+    internal_number: int | None
+    status: str | None
+    anonymous: bool | None
+
+
+class LookupOutcome(msgspec.Struct, frozen=True):
+    """How a look-up ended; whoever sent it decides nothing.
+
+    answered: customers are what came, unfiltered here; whole: every page of it was read. failed: nothing is known
+    (reason is a short label: timeout, throttled, server_error, auth, refused, unreadable …). unsent: the edge chose not to
+    ask (stopping, no token). status: HTTP status, 0 without an answer. retry_after_s: as stated, uncapped, None when absent.
+    at_s: monotonic time of the end.
+    """
+
+    lookup: Lookup
+    kind: Literal["answered", "failed", "unsent"]
+    customers: tuple[Customer, ...]
+    whole: bool
+    status: int
+    reason: str
+    message: str
+    retry_after_s: float | None
+    at_s: float
+    duration_s: float
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """What one segment is to be at retail.red.
+
+    exist: there is a fixed segment of this code; created with this name when there is none, else left as it is.
+    define: the same, and its name and description are these. deactivate: its status is inactive, if it exists.
+    delete: it does not exist. A dynamic segment is never touched by any of them.
+    description None: not known, left as it is. number identifies the question in its outcome.
+    """
+
+    number: int
+    op: Literal["exist", "define", "deactivate", "delete"]
+    code: str
+    name: str
+    description: str | None = None
+
+
+class DefinitionOutcome(msgspec.Struct, frozen=True):
+    """How a definition ended.
+
+    done: it is so now; reason says what it took (created, updated, unchanged, deactivated, deleted, absent). dynamic: the code
+    belongs to a dynamic segment, nothing was done. refused: retail.red will never take it. failed: try again. unsent: not asked.
+    """
+
+    definition: Definition
+    kind: Literal["done", "dynamic", "refused", "failed", "unsent"]
+    status: int
+    reason: str
+    message: str
+    retry_after_s: float | None
+    at_s: float
+    duration_s: float
