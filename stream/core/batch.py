@@ -10,7 +10,8 @@ from typing import Final
 
 from stream.core.limits import Limits
 from stream.core.model import Membership, Op
-from stream.core.rows import RowTable, Standing
+from stream.core.rows import Standing
+from stream.core.table import RowTable
 
 MEMBER_BYTES: Final = 32
 """What one member costs in a request's body beside its id: `{"id":"","type":"customer"},`."""

@@ -20,7 +20,8 @@ from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Restored
 from stream.core.fold import Folder, TableSpec
 from stream.core.limits import Limits
 from stream.core.model import Decoded, Membership, Outcome, TopicPartition
-from stream.core.rows import HELD, IDLE, Count, Part, Row, RowTable, Standing
+from stream.core.rows import HELD, IDLE, Count, Part, Row, Standing
+from stream.core.table import RowTable
 from stream.core.verdict import Verdict, VerdictPolicy
 
 COUNT_AT_ONCE_MAX: Final = 10_000

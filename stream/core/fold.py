@@ -16,8 +16,9 @@ import msgspec
 from stream.core.decode.rowkey import row_key
 from stream.core.mapping import Partly, Refusal, RowMapping
 from stream.core.model import Change, Decoded, Halt, Membership, Skip, Tombstone, TopicPartition, Truncate, Unreadable
-from stream.core.rows import Event, MovedRowError, Part
+from stream.core.rows import Event, Part
 from stream.core.rowstate import ROW_KEY_BYTES
+from stream.core.table import MovedRowError
 
 SEGMENT_OWNERS_MAX: Final = 1_000_000
 REPEAT_TAIL_S: Final = 1.0

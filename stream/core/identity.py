@@ -6,10 +6,10 @@ answer says that it is registered, not deleted, and has exactly the value that w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
-from urllib.parse import quote
 
 from stream.core.model import Customer, IdentityKind, LookupOutcome
 
@@ -17,8 +17,10 @@ TieBreak = Literal["none", "lowest_internal_number", "highest_internal_number"]
 
 FoundKind = Literal["found", "missing", "ambiguous", "uncertain"]
 
-QUOTE_BYTES: Final = len(quote('"",'))
+QUOTE_BYTES: Final = len("%22%22%2C")
 """What one value costs in the URL beside itself."""
+
+_RESERVED = re.compile(rb"[^A-Za-z0-9_.~-]")
 
 
 class Found(NamedTuple):
@@ -59,7 +61,8 @@ class IdentityRule:
 
 def url_bytes(value: str) -> int:
     """Bytes that a value adds to the URL of a look-up."""
-    return len(quote(value, safe="")) + QUOTE_BYTES
+    raw = value.encode()
+    return len(raw) + 2 * len(_RESERVED.findall(raw)) + QUOTE_BYTES
 
 
 def judge(outcome: LookupOutcome, values: Iterable[str], rule: IdentityRule) -> dict[str, Found]:

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from stream.core.engine import Engine
 from stream.core.model import Membership, TopicPartition
-from stream.core.rows import Count, RowTable
+from stream.core.rows import Count
+from stream.core.table import RowTable
 from stream.edge.scratch import Scratch, sweep
 from stream.edge.store import LmdbIndex, LmdbRows, Stored
 from stream.errors import SettingsError, Unavailable

@@ -14,7 +14,8 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from stream.core.model import Membership, TopicPartition
-from stream.core.rows import Count, RowTable
+from stream.core.rows import Count
+from stream.core.table import RowTable
 from stream.edge.scratch import KEY_BYTES_MAX, Scratch
 from stream.errors import DataError
 

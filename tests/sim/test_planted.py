@@ -17,7 +17,8 @@ from stream.core.effects import Restored
 from stream.core.engine import Engine
 from stream.core.ledger import Ledger
 from stream.core.model import Membership, TopicPartition
-from stream.core.rows import PRESENT, Part, Row, RowTable, Standing
+from stream.core.rows import PRESENT, Part, Row, Standing
+from stream.core.table import RowTable
 from stream.core.verdict import Verdict
 from tests.sim.play import Play
 from tests.sim.run import play

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stream.core import rows
+from stream.core import table
 from stream.core.effects import Effect
 from stream.core.engine import Engine
 from stream.edge.scratch import Scratch
@@ -52,7 +52,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
             return super().effects(now_s, wall_ms)
 
     monkeypatch.setattr(instance, "Engine", Spilling)
-    monkeypatch.setattr(rows, "COUNTS_MAX", 3)
+    monkeypatch.setattr(table, "COUNTS_MAX", 3)
     yield found
     for spill in found.spills:
         spill.close()

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from stream.core.batch import Lanes
 from stream.core.limits import Limits
-from stream.core.rows import RowTable, Standing
+from stream.core.rows import Standing
+from stream.core.table import RowTable
 
 LIMITS = Limits(members_max=3, linger_s=1.0, idle_s=0.25, backlog_linger_s=5.0)
 TABLE = RowTable(sole=True, enqueue=lambda _: None, rest=lambda _: None, hold=lambda _: None)

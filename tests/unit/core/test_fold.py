@@ -22,8 +22,9 @@ from stream.core.model import (
     Truncate,
     Unreadable,
 )
-from stream.core.rows import QUEUED, Part, Row, RowTable, Standing
+from stream.core.rows import QUEUED, Part, Row, Standing
 from stream.core.rowstate import row_key_hash
+from stream.core.table import RowTable
 
 Lsn = int | None
 LSNS = st.tuples(st.none() | st.integers(1, 10**12), st.integers(1, 10**12))

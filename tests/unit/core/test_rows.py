@@ -20,11 +20,11 @@ from stream.core.rows import (
     Event,
     Part,
     Row,
-    RowTable,
     Standing,
     load,
     store_form,
 )
+from stream.core.table import RowTable
 
 KEYS = [bytes([n]) * 16 for n in range(5)]
 MEMBERSHIPS: list[Membership] = [("gold", "a"), ("gold", "b"), ("vip", "a")]

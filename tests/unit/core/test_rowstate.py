@@ -15,7 +15,7 @@ from stream.core.effects import Bury
 from stream.core.ledger import Ledger
 from stream.core.limits import Limits
 from stream.core.model import TopicPartition
-from stream.core.rows import PRESENT, UNKNOWN, Part, Row, RowTable, load, store_form
+from stream.core.rows import PRESENT, UNKNOWN, Part, Row, load, store_form
 from stream.core.rowstate import (
     META_KEY,
     ROW_KEY_BYTES,
@@ -29,6 +29,7 @@ from stream.core.rowstate import (
     fingerprint,
     row_key_hash,
 )
+from stream.core.table import RowTable
 from stream.edge.letters import Letter, letter_of
 from stream.errors import DataError
 

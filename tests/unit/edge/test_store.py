@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from stream.core.engine import Engine
 from stream.core.model import Membership, TopicPartition
-from stream.core.rows import Part, Row, RowTable, Standing
+from stream.core.rows import Part, Row, Standing
+from stream.core.table import RowTable
 from stream.edge.scratch import OWNER, PREFIX, Scratch, sweep
 from stream.edge.spill import Spill
 from stream.edge.store import LmdbIndex, LmdbRows, Stored
