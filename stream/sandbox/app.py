@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from stream.sandbox.wire import Wire
 
 ABSURD_S = 31_536_000.0  # a Retry-After of a year
+RATE_HEADERS = {
+    "x-ratelimit": ((b"x-ratelimit-limit", b"100"), (b"x-ratelimit-remaining", b"99"), (b"x-ratelimit-reset", b"60")),
+    "ratelimit": ((b"ratelimit-policy", b"100;w=60"), (b"ratelimit", b"limit=100, remaining=99, reset=60")),
+}
 
 
 class App:
@@ -77,6 +82,9 @@ class App:
             reply = work()
         except Refused as refused:
             reply = refused.reply
+        form = self.faults.word("rate_headers")
+        if form != "none":
+            reply = replace(reply, headers=(*reply.headers, *RATE_HEADERS[form]))
         now_s = self.loop.time()
         self.witness.answered(
             now_s - self.started_s,

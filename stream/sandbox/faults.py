@@ -58,13 +58,19 @@ FAULTS: dict[str, Fault] = {
     "removal_delay_s": Fault([0.0, 0.0], "range of the delay with which a removal answered 202 runs"),
     "removal_status": Fault("202", "the answer to a removal", ("202", "200", "204")),
     "background_honoured": Fault(default=True, meaning="runInBackground=false removes at once and answers 200"),
-    "delete_body": Fault("kept", "the body of a DELETE; stripped: 400, or 202 and nothing", ("kept", "400", "202")),
+    "background_known": Fault(default=True, meaning="runInBackground is a known parameter; false: answered 400"),
+    "delete_body": Fault(
+        "kept",
+        "the body of a DELETE; stripped: 400, 202 and nothing, or all members removed",
+        ("kept", "400", "202", "all"),
+    ),
     # limits
     "members_max": Fault(10_000.0, "members a request may carry"),
     "members_max_status": Fault("413", "the answer to more", ("400", "413", "422")),
     "body_bytes_max": Fault(1_048_576.0, "bytes a body may have; more is answered 413"),
     "url_bytes_max": Fault(16_384.0, "bytes a URL may have; more is answered 414"),
     "filter_list_max": Fault(1_000.0, "values that $in and $nin may have"),
+    "page_limit_max": Fault(1_000.0, "the highest limit of a list"),
     "index_window_max": Fault(10_000.0, "the highest offset+limit of a list; 0: no limit"),
     # what nobody knows
     "present_add": Fault("ok", "adding a present member", ("ok", "409")),
@@ -77,6 +83,7 @@ FAULTS: dict[str, Fault] = {
     "members_customer": Fault(default=False, meaning="GET members carries the customer in each member"),
     "total_count": Fault(default=True, meaning="lists carry meta.totalItemCount"),
     "filters_ignored": Fault(default=False, meaning="the parameter `filters` is ignored"),
+    "guests_filtered": Fault(default=True, meaning="isAnonymous may be filtered by; false: it is ignored"),
     "filter_accepted": Fault(default=False, meaning="the guide's parameter `filter` works as `filters` does"),
     "email_case": Fault("sensitive", "equality of emailAddress", ("sensitive", "insensitive")),
     "index_lag_s": Fault(0.0, "a changed customer is found only after this"),
@@ -84,6 +91,9 @@ FAULTS: dict[str, Fault] = {
     "error_form": Fault("observed", "the body of a 400", ("observed", "documented", "plain", "empty", "text")),
     "unauthorized_form": Fault("plain", "the body of a 401", ("plain", "empty", "text")),
     "success_body": Fault("errors", "the body of a 2xx without errors", ("errors", "absent", "empty", "text")),
+    "rate_headers": Fault(
+        "none", "every answer states a rate limit in these headers", ("none", "x-ratelimit", "ratelimit")
+    ),
     # tokens
     "token_expires_s": Fault(3_600.0, "how long a token is good"),
     "grants": Fault("both", "the grants that work", ("both", "password", "client_credentials")),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stream.sandbox.app import App
     from stream.sandbox.state import Segment
 
-LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
+LIMIT_DEFAULT = 100
 SEGMENT_FIELDS = ("code", "name", "type", "status", "externalUpdateDate")
 MEMBER_FIELDS = ("id", "type", "customer.")
 CUSTOMER_FIELDS = ("id", *KEYS, "status", "isAnonymous", "contacts.", "attributes.")
@@ -35,6 +35,8 @@ def segments(app: App, request: Request) -> Reply:
 def customers(app: App, request: Request) -> Reply:
     """GET /customers, as the lagging index knows them. Raises Refused."""
     tree = _tree(app, request)
+    if not app.faults.on("guests_filtered"):
+        tree.pop("isAnonymous", None)
     insensitive = app.faults.word("email_case") == "insensitive"
     test = _filter(app, tree, CUSTOMER_FIELDS, frozenset({"emailAddress"}) if insensitive else frozenset())
     now_s, shop = app.now_s(), app.shop
@@ -61,7 +63,7 @@ def members(app: App, request: Request, segment: Segment) -> Reply:
     if segment.type == "dynamic":
         raise Refused(plain(400, "BadRequest", "A dynamic segment has no members of its own"))
     tree, form = _tree(app, request), app.faults.word("members_paging")
-    limit = _number(app, request, "limit", LIMIT_DEFAULT, LIMIT_MAX, least=1)
+    limit = _limit(app, request)
     total = sum(len(kind.ids) for kind in segment.kinds.values())
     if form == "offset":
         offset = _number(app, request, "offset", 0, 1_000_000_000)
@@ -117,7 +119,7 @@ def _cursor(app: App, request: Request) -> tuple[str, str] | None:
 
 
 def _paged(app: App, request: Request, name: str, found: list[dict[str, Any]]) -> Reply:
-    limit = _number(app, request, "limit", LIMIT_DEFAULT, LIMIT_MAX, least=1)
+    limit = _limit(app, request)
     offset = _number(app, request, "offset", 0, 1_000_000_000)
     _check_window(app, limit, offset)
     rows = found[offset : offset + limit]
@@ -141,6 +143,11 @@ def _check_window(app: App, limit: int, offset: int) -> None:
         raise Refused(bad_request(f"limit + offset is more than {most:g}", app.faults))
 
 
+def _limit(app: App, request: Request) -> int:
+    most = int(app.faults.number("page_limit_max"))
+    return _number(app, request, "limit", min(LIMIT_DEFAULT, most), most, least=1)
+
+
 def _number(app: App, request: Request, name: str, default: int, most: int, least: int = 0) -> int:
     text = request.query.get(name)
     if text is None:
@@ -151,10 +158,10 @@ def _number(app: App, request: Request, name: str, default: int, most: int, leas
 
 
 def _tree(app: App, request: Request) -> dict[str, Any]:
-    text = request.query.get("filters")
+    text = None if app.faults.on("filters_ignored") else request.query.get("filters")
     if text is None and app.faults.on("filter_accepted"):
         text = request.query.get("filter")
-    if not text or app.faults.on("filters_ignored"):
+    if not text:
         return {}
     try:
         return parse(text)

@@ -56,10 +56,15 @@ def begin(app: App, request: Request, code: str, fate: Fate, wire: Wire) -> None
 def _parsed(app: App, request: Request, code: str) -> Work:
     faults = app.faults
     op, body = ADD if request.method == "POST" else REMOVE, request.body
+    if "runInBackground" in request.query and not faults.on("background_known"):
+        raise Refused(bad_request("runInBackground is not known", faults))
     stripped = faults.word("delete_body")
     if op == REMOVE and stripped != "kept":
         body = b""
-        if stripped == "202":
+        if stripped == "all":
+            body = b'[{"id":"*","type":"customer"}]'
+            body = body if faults.word("members_body") == "bare" else b'{"members":%b}' % body
+        elif stripped == "202":
             app.segment(code)
             return Work(request, op, code, [], [])
     segment = app.segment(code)

@@ -114,6 +114,27 @@ def test_filters_that_are_ignored(trial: Trial) -> None:
     assert find(trial, {"id": "1"}) == "1234"
 
 
+def test_only_the_parameter_filter(trial: Trial) -> None:
+    seed(trial, PEOPLE)
+    trial.faults(filters_ignored=True, filter_accepted=True)
+    assert find(trial, {"id": "1"}) == "1234"
+    assert len(trial.call("GET", "/customers", filter='{"id":"1"}').json()["customers"]) == 1
+
+
+def test_guests_although_they_were_filtered(trial: Trial) -> None:
+    seed(trial, [{"id": "1"}, {"id": "2", "isAnonymous": True}])
+    assert find(trial, {"isAnonymous": False}) == "1"
+    trial.faults(guests_filtered=False)
+    assert find(trial, {"isAnonymous": False}) == "12"
+
+
+def test_a_lower_limit_of_a_page(trial: Trial) -> None:
+    seed(trial, PEOPLE)
+    trial.faults(page_limit_max=2)
+    assert len(trial.call("GET", "/customers").json()["customers"]) == 2
+    assert trial.call("GET", "/customers", limit=3).status_code == 400
+
+
 def test_email_without_regard_to_case(trial: Trial) -> None:
     seed(trial, PEOPLE)
     trial.faults(email_case="insensitive")

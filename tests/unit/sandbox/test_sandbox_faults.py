@@ -109,6 +109,23 @@ def test_bodies_of_delete_are_stripped(trial: Trial, form: str, status: int) -> 
     assert trial.members() == {"a"}
 
 
+def test_a_delete_without_its_body_removes_everybody(trial: Trial) -> None:
+    trial.faults(delete_body="all")
+    trial.add("a", "b")
+    assert trial.remove("a").status_code == 202
+    assert trial.members() == set()
+    trial.faults(delete_body="all", members_body="bare")
+    assert trial.remove("a").status_code == 202
+
+
+def test_rate_limits_in_headers(trial: Trial) -> None:
+    assert not [name for name in trial.add("a").headers if "ratelimit" in name]
+    trial.faults(rate_headers="x-ratelimit")
+    assert trial.add("a").headers["x-ratelimit-limit"] == "100"
+    trial.faults(rate_headers="ratelimit")
+    assert trial.call("GET", "/customers").headers["ratelimit-policy"] == "100;w=60"
+
+
 def test_a_bare_array(trial: Trial) -> None:
     path, rows = "/segments/vip/members", [{"id": "a", "type": "customer"}]
     trial.faults(members_body="bare")

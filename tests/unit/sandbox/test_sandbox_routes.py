@@ -229,3 +229,9 @@ def test_a_removal_in_the_foreground(trial: Trial) -> None:
     trial.faults(background_honoured=False)
     assert trial.remove("b", runInBackground="false").status_code == 202
     assert trial.members() == {"b"}
+
+
+def test_a_parameter_that_is_not_known(trial: Trial) -> None:
+    trial.faults(background_known=False)
+    assert trial.remove("a", runInBackground="false").status_code == 400
+    assert trial.remove("a").status_code == 202
