@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import confluent_kafka as ck
 
 from stream.core.model import Slice, TopicPartition
-from stream.edge.trouble import refused, trouble
+from stream.edge.trouble import patiently, refused, trouble
 from stream.errors import SegstreamError, Unavailable
 
 CLOSE_S: Final = 4.0
@@ -301,8 +301,11 @@ class Source:
     def watermarks(self, tp: TopicPartition) -> tuple[int, int]:
         """The partition's low and high watermark, asked now."""
         try:
-            low, high = self._consumer.get_watermark_offsets(
-                ck.TopicPartition(*tp), timeout=CALL_TIMEOUT_S, cached=False
+            low, high = patiently(
+                lambda: self._consumer.get_watermark_offsets(
+                    ck.TopicPartition(*tp), timeout=CALL_TIMEOUT_S, cached=False
+                ),
+                CALL_TIMEOUT_S,
             )
         except ck.KafkaException as error:
             raise Unavailable(f"watermarks of {tp.topic}[{tp.partition}]: {error.args[0].str()}") from error
@@ -310,10 +313,18 @@ class Source:
 
     def at_time(self, tps: Sequence[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, int]:
         """The first offset at or after this time for each; -1 where there is none."""
-        try:
+
+        def ask() -> list[ck.TopicPartition]:
             parts = self._consumer.offsets_for_times(
                 [ck.TopicPartition(*tp, timestamp_ms) for tp in tps], timeout=CALL_TIMEOUT_S
             )
+            for part in parts:
+                if part.error is not None:  # its offset would read as "none at or after this time"
+                    raise ck.KafkaException(part.error)
+            return parts
+
+        try:
+            parts = patiently(ask, CALL_TIMEOUT_S)
         except ck.KafkaException as error:
             raise Unavailable(f"offsets for a time: {error.args[0].str()}") from error
         return {TopicPartition(p.topic, p.partition): p.offset for p in parts}

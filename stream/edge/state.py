@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import confluent_kafka as ck
@@ -22,6 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from stream.core.effects import Commit
 from stream.core.model import TopicPartition
+from stream.edge.trouble import patiently
 from stream.errors import DataError, Unavailable
 
 FLUSH_TIMEOUT_S: Final = 30.0
@@ -224,8 +226,15 @@ class Restoration:
         try:
             for tp in tps:
                 place = (state_topic(group, tp.topic), tp.partition)
-                low, high = uncommitted.get_watermark_offsets(
-                    ck.TopicPartition(*place), timeout=ADMIN_TIMEOUT_S, cached=False
+                # another instance may have made the topic a moment ago, and no broker leads its partitions yet
+                low, high = patiently(
+                    partial(
+                        uncommitted.get_watermark_offsets,
+                        ck.TopicPartition(*place),
+                        timeout=ADMIN_TIMEOUT_S,
+                        cached=False,
+                    ),
+                    ADMIN_TIMEOUT_S,
                 )
                 if high > low:
                     self._ends[place] = high

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import confluent_kafka as ck
 
 from stream.errors import AuthError, SegstreamError, SettingsError, Unavailable
+
+T = TypeVar("T")
+
+AGAIN_S: Final = 0.1
+PASSING_ERRORS: Final = frozenset(
+    (
+        ck.KafkaError.LEADER_NOT_AVAILABLE,
+        ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+        ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+        ck.KafkaError.REPLICA_NOT_AVAILABLE,
+        ck.KafkaError.FENCED_LEADER_EPOCH,
+        ck.KafkaError.UNKNOWN_LEADER_EPOCH,
+        ck.KafkaError.OFFSET_NOT_AVAILABLE,
+        ck.KafkaError.KAFKA_STORAGE_ERROR,
+        ck.KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the client's own name
+        ck.KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the client's own name
+        ck.KafkaError._TRANSPORT,  # noqa: SLF001 - the client's own name
+    )
+)
+"""A partition without a leader that the broker knows: for a moment after its topic was made, and whenever its leader moves."""
 
 AUTHORIZATION_ERRORS: Final = frozenset(
     (
@@ -20,6 +41,18 @@ AUTHORIZATION_ERRORS: Final = frozenset(
 _AUTHENTICATION_ERRORS: Final = frozenset(
     (ck.KafkaError._AUTHENTICATION, ck.KafkaError.SASL_AUTHENTICATION_FAILED)  # noqa: SLF001 - the client's own name
 )
+
+
+def patiently(step: Callable[[], T], patience_s: float) -> T:
+    """What this step gives. Errors that pass by themselves are waited out, for at most patience_s; then they are raised."""
+    until_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return step()
+        except ck.KafkaException as error:
+            if error.args[0].code() not in PASSING_ERRORS or time.monotonic() > until_s:
+                raise
+            time.sleep(AGAIN_S)
 
 
 def refused(error: ck.KafkaException) -> SettingsError:
