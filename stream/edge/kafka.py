@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import confluent_kafka as ck
 
 from stream.core.model import Slice, TopicPartition
+from stream.edge.slices import sliced
 from stream.edge.trouble import patiently, refused, trouble
 from stream.errors import SegstreamError, Unavailable
 
@@ -226,38 +227,8 @@ class Source:
     def _sliced(self, messages: list[Any]) -> Taken:
         ends: list[tuple[TopicPartition, int]] = []
         gone: list[tuple[TopicPartition, str]] = []
-        runs: dict[tuple[str, int], list[Any]] = {}
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                self._event(message, error, ends, gone)
-                continue
-            place = (message.topic(), message.partition())
-            run = runs.get(place)
-            if run is None:
-                runs[place] = [message]
-            else:
-                run.append(message)
-        slices: list[Slice] = []
-        records = 0
-        for (topic, partition), run in runs.items():
-            tp = TopicPartition(topic, partition)
-            epoch = self._epochs.get(tp)
-            if epoch is None:
-                continue
-            records += len(run)
-            slices.append(
-                Slice(
-                    tp,
-                    epoch,
-                    [m.offset() for m in run],
-                    [m.key() for m in run],
-                    [m.value() for m in run],
-                    [m.timestamp()[1] for m in run],
-                    run,
-                    _Headers(run),
-                )
-            )
+        slices = sliced(messages, self._epochs, lambda message, error: self._event(message, error, ends, gone))
+        records = sum(len(one.offsets) for one in slices)
         return Taken(slices, records, [(tp, o) for tp, o in ends if tp in self._epochs], gone)
 
     def _event(
@@ -385,18 +356,6 @@ def _within(patience_s: float, name: str, step: Callable[[], None]) -> bool:
     thread.start()
     thread.join(patience_s)
     return not thread.is_alive()
-
-
-class _Headers:
-    """Headers of one run of messages, parsed when asked."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: list[Any]) -> None:
-        self._run = run
-
-    def __call__(self, i: int) -> Sequence[tuple[str, bytes | None]]:
-        return self._run[i].headers() or ()
 
 
 class _Silent:

@@ -7,16 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-import confluent_kafka as ck
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # it does not say what it exports
-
 from stream.core.engine import Engine
 from stream.core.model import TopicPartition
+from stream.edge.ends import Ends
 from stream.edge.metrics import LATENCY_BUCKETS_S, Metrics
-from stream.edge.state import producer_properties
 
 INTERVAL_S: Final = 1.0
-ENDS_INTERVAL_S: Final = 5.0
 REFUSED: Final = frozenset({"auth", "forbidden", "credentials"})
 """Reasons for which nothing is sent though retail.red did not ask for a pause."""
 
@@ -26,12 +22,9 @@ class Report:
 
     def __init__(self, metrics: Metrics, properties: Mapping[str, Any]) -> None:
         self._metrics: Final = metrics
-        self._admin: Final = AdminClient(producer_properties(properties))
+        self._ends: Final = Ends(properties)
         self._next_s = 0.0
         self._written_s = float("inf")
-        self._next_ends_s = 0.0
-        self._ends: dict[TopicPartition, int] = {}
-        self._asked: dict[Any, Any] = {}
         self.totals: Counter[str] = Counter()
 
     def due(self, now_s: float) -> bool:
@@ -99,22 +92,13 @@ class Report:
 
     def _lag(self, engine: Engine, now_s: float) -> None:
         """Lag against ends that were asked for, not against the last fetch: a paused partition fetches nothing."""
-        for partition, future in list(self._asked.items()):
-            if future.done():
-                del self._asked[partition]
-                if future.exception() is None:
-                    self._ends[TopicPartition(partition.topic, partition.partition)] = future.result().offset
-        if now_s >= self._next_ends_s and not self._asked:
-            self._next_ends_s = now_s + ENDS_INTERVAL_S
-            wanted = {ck.TopicPartition(*part.tp): OffsetSpec.latest() for part in engine.parts()}  # type: ignore[no-untyped-call]
-            if wanted:
-                self._asked = dict(self._admin.list_offsets(wanted, request_timeout=ENDS_INTERVAL_S * 2))
+        self._ends.look([part.tp for part in engine.parts()], now_s)
         for part in engine.parts():
-            end = self._ends.get(part.tp)
+            end = self._ends.known.get(part.tp)
             if end is not None and part.written is not None:
                 self._metrics.lag(part.tp.topic, part.tp.partition, max(0, end - part.written[0]))
 
     def forget(self, tps: list[TopicPartition]) -> None:
+        self._ends.forget(tps)
         for tp in tps:
-            self._ends.pop(tp, None)
             self._metrics.unassigned(tp.topic, [tp.partition])
