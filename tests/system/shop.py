@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,12 +18,18 @@ import yaml
 from source import Source
 from stack.process import POLL_S, Server, StackError, free_ports
 from stack.stack import Stack
+from unequal import explained
 
 REPO: Final = Path(__file__).resolve().parents[2]
 READY_S: Final = 30
 REQUEST_S: Final = 10
-SHOWN_MAX: Final = 8
 DRAIN_S: Final = 10
+SHOWN_METRICS: Final = {
+    "partitions": "assigned_partitions", "lag": "consumer_lag_records", "open_edits": "open_edits",
+    "pending": "pending_rows", "rows": "rows", "records": "records_consumed_total", "letters": "dead_letters_total",
+    "paused": "paused_partitions", "requests": "api_requests_total", "commits": "offset_commits_total",
+    "rebalances": "rebalances_total",
+}  # fmt: skip
 
 Segments = dict[str, set[str]]
 
@@ -184,6 +190,22 @@ class Instance:
                 total += float(sample[3])
         return total
 
+    def state(self) -> str:
+        """How it stands, in a line for people; asks a process that may have ended or may hang."""
+        name = self.server.name
+        if not self.server.is_running():
+            return f"{name}: ended with {self.server.exit_code}"
+        try:
+            counts = {label: self.metric(f"segstream_{metric}") for label, metric in SHOWN_METRICS.items()}
+        except StackError:
+            return f"{name}: runs, and does not answer"
+        oldest_s = (
+            time.time() - self.metric("segstream_oldest_unacked_timestamp_seconds") if counts["partitions"] else 0
+        )
+        shown = " ".join(f"{label}={count:.0f}" for label, count in counts.items())
+        ready = "ready" if self._get("/readyz") is not None else "NOT READY"
+        return f"{name}: runs, {ready}, {shown} oldest_unacked_s={oldest_s:.1f}"
+
     def _get(self, path: str) -> str | None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=REQUEST_S) as answer:
@@ -199,17 +221,22 @@ def await_equal(
     *,
     hold_s: float = 0.5,
     running: Instance | None = None,
+    beside: Sequence[Instance] = (),
+    source_state: Callable[[], str] | None = None,
 ) -> float:
     """Wait until the sandbox holds the truth and still does after hold_s; returns the seconds that it took.
 
-    Raises AssertionError with the difference, histories and the log of the instance, on the deadline or when the
-    instance ends.
+    running: the instance that must go on. beside: others of its group, running or not, that may explain a failure.
+    Raises AssertionError with the class of the failure and all that explains it, on the deadline or when running ends.
     """
-    started = time.monotonic()
+    started = changed_at = time.monotonic()
     equal_at: float | None = None
+    before: Segments | None = None
     while True:
         now = time.monotonic()
         wanted, found = truth(), shop.members()
+        if found != before:
+            before, changed_at = found, now
         if wanted != found:
             equal_at = None
         elif equal_at is None:
@@ -218,26 +245,14 @@ def await_equal(
             return equal_at - started
         ended = running is not None and not running.server.is_running()
         if now - started > deadline_s or ended:
-            why = "the instance ended" if ended else f"{deadline_s:.0f} s went by"
-            log = "" if running is None else f"\nthe end of its log:\n{running.server.tail()}"
-            raise AssertionError(f"{why} and the shop differs from the table:\n{difference(shop, wanted, found)}{log}")
+            needed = [] if running is None else [running]
+            raise AssertionError(
+                explained(
+                    shop, truth, [*needed, *beside], needed=needed,
+                    waited_s=now - started, changed_s=changed_at - started, source_state=source_state,
+                )
+            )  # fmt: skip
         time.sleep(POLL_S)
-
-
-def difference(shop: Shop, wanted: Segments, found: Segments) -> str:
-    """A few lines for people: what is missing, what is too much, and what was done to some of those."""
-    lines, shown = [], []
-    for segment in sorted(wanted.keys() | found.keys()):
-        missing = sorted(wanted.get(segment, set()) - found.get(segment, set()))
-        extra = sorted(found.get(segment, set()) - wanted.get(segment, set()))
-        if missing or extra:
-            lines.append(
-                f"  {segment}: {len(missing)} missing {missing[:SHOWN_MAX]}, {len(extra)} too many {extra[:SHOWN_MAX]}"
-            )
-            shown += [(segment, member) for member in (missing[:1] + extra[:1])]
-    for segment, member in shown[:SHOWN_MAX]:
-        lines.append(f"  what was done to {member} in {segment}: {shop.history(segment, member)[-SHOWN_MAX:]}")
-    return "\n".join(lines) or "  (equal by now)"
 
 
 def merged_truth(*sources: Source) -> Callable[[], Segments]:

@@ -22,6 +22,7 @@ from stack.stack import Stack, json_converters
 SEGMENTS: Final = ("alpha", "beta", "gamma", "delta", "vip.2026", "news_letter")
 TIERS: Final = ("gold", "silver", "bronze", "none")
 MEMBERS: Final = 60  # few, so that writers meet on the same rows
+STATE_S: Final = 10
 WIDE_NOTE: Final = 9_000  # bytes: above what PostgreSQL keeps in the row
 
 Writer = Callable[[psycopg.Cursor[Any], random.Random], None]
@@ -83,6 +84,17 @@ class Source:
     def caught_up(self) -> dict[int, int]:
         """Wait until all that is committed is on Kafka; the topic's end offsets."""
         return self._stack.wait_caught_up(self.name, self.topic)
+
+    def state(self) -> str:
+        """How its connector stands, in a line for people. Nobody may be writing."""
+        try:
+            status = self._stack.worker.status(self.name)
+            parts = [status.get("connector", {}), *status.get("tasks", [])]
+            states = " ".join(str(part.get("state")) for part in parts)
+            ends = self._stack.wait_caught_up(self.name, self.topic, deadline_s=STATE_S)
+        except StackError as error:
+            return f"behind, or in trouble: {str(error).splitlines()[0]}"
+        return f"connector and task {states}, all is on Kafka, ends {ends}"
 
     def drop(self) -> None:
         """Delete the connector, its slot, and the table; the topic stays."""

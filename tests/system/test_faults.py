@@ -45,7 +45,7 @@ def test_killed_again_and_again(stack: Stack, tmp_path: Path, case: str, encodin
                     await_requests(shop, instance, 20)  # past the wait of a takeover, with calls in flight
                     instance.kill()
         with Instance(tmp_path, "last", values) as instance:
-            await_equal(shop, source.truth, running=instance)
+            await_equal(shop, source.truth, running=instance, source_state=source.state)
             instance.stop()
     source.drop()
 
@@ -66,7 +66,7 @@ def test_two_instances_share_a_topic_and_one_is_killed(stack: Stack, tmp_path: P
                 time.sleep(3)
                 two.stop()
                 time.sleep(2)
-            await_equal(shop, source.truth, running=one)
+            await_equal(shop, source.truth, running=one, source_state=source.state, beside=[two])
             one.stop()
     source.drop()
 
@@ -76,7 +76,7 @@ def test_a_second_instance_of_a_topic_that_cannot_be_shared_acts_only_alone(stac
     with Shop(tmp_path, source.segments) as shop:
         values = settings(stack, shop, source.tables, group=source.name)
         with Instance(tmp_path, "one", values) as one:
-            await_equal(shop, source.truth, running=one)
+            await_equal(shop, source.truth, running=one, source_state=source.state)
             with Instance(tmp_path, "two", values) as two:
                 with writing(source):
                     time.sleep(8)
@@ -85,7 +85,7 @@ def test_a_second_instance_of_a_topic_that_cannot_be_shared_acts_only_alone(stac
                 # neither owns all partitions: both say so and send nothing
                 assert shop.stats()["requests"] == before
                 two.stop()
-            await_equal(shop, source.truth, running=one)
+            await_equal(shop, source.truth, running=one, source_state=source.state)
             one.stop()
     source.drop()
 
@@ -116,13 +116,13 @@ def test_a_connector_that_repeats(stack: Stack, tmp_path: Path, again: str, case
             with writing(source, pause_s=0.01):
                 time.sleep(5)
             ends = source.caught_up()
-            await_equal(shop, source.truth, running=instance)
+            await_equal(shop, source.truth, running=instance, source_state=source.state)
             changed = changes(shop)
             stack.restart_connect(offset_flush_interval_ms=1000)
             repeated = sum(source.caught_up().values()) - sum(ends.values())
             rows = sum(map(len, source.truth().values()))
             assert repeated >= (1000 if again == "stream" else rows), f"the connector repeated {repeated} records"
-            await_equal(shop, source.truth, running=instance, hold_s=2)
+            await_equal(shop, source.truth, running=instance, source_state=source.state, hold_s=2)
             assert changes(shop) == changed, "an older state was shown"
             instance.stop()
     source.drop()
@@ -153,7 +153,7 @@ def test_a_shop_with_every_kind_of_trouble(stack: Stack, tmp_path: Path) -> None
             with writing(source):
                 time.sleep(12)
             shop.end_faults()
-            await_equal(shop, source.truth, running=instance, hold_s=1.5)
+            await_equal(shop, source.truth, running=instance, source_state=source.state, hold_s=1.5)
             instance.stop()
         stats = shop.stats()
         assert stats.get("requests_within_retry_after", 0) == 0
@@ -175,7 +175,7 @@ def test_a_broker_that_is_killed(stack: Stack, tmp_path: Path) -> None:
                 stack.broker.wait()
                 time.sleep(3)
             source.caught_up()
-            await_equal(shop, source.truth, running=instance)
+            await_equal(shop, source.truth, running=instance, source_state=source.state)
             instance.stop()
     source.drop()
 

@@ -22,14 +22,14 @@ def test_the_shop_becomes_equal_and_stays_so(stack: Stack, tmp_path: Path, case:
         values = settings(stack, shop, source.tables, group=source.name)
         with Instance(tmp_path, "first", values) as instance:
             instance.await_ready()
-            await_equal(shop, source.truth, running=instance)  # the snapshot
+            await_equal(shop, source.truth, running=instance, source_state=source.state)  # the snapshot
             source.run(200, pause_s=0.01)
-            await_equal(shop, source.truth, running=instance)
+            await_equal(shop, source.truth, running=instance, source_state=source.state)
             instance.stop()
 
         source.run(50, alter=False)  # nobody listens
         with Instance(tmp_path, "second", values) as instance:
-            await_equal(shop, source.truth, running=instance)
+            await_equal(shop, source.truth, running=instance, source_state=source.state)
             instance.stop()
         assert not shop.stats()["overlaps"], "operations of one membership were in flight at once"
     source.drop()
