@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import time
 from dataclasses import replace
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from stream.sandbox.config import SandboxConfig
     from stream.sandbox.wire import Wire
 
+CLOCK_S = 0.001  # a timer may be this early
 ABSURD_S = 31_536_000.0  # a Retry-After of a year
 RATE_HEADERS = {
     "x-ratelimit": ((b"x-ratelimit-limit", b"100"), (b"x-ratelimit-remaining", b"99"), (b"x-ratelimit-reset", b"60")),
@@ -43,6 +46,8 @@ class App:
         self.witness = Witness(config.history_rows_max)
         self.allowance = math.inf  # requests that the rate limit still lets in
         self.refilled_s = self.started_s
+        self._numbers = itertools.count()
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
         for code in config.segments:
             self.shop.segments[code] = Segment(code, code)
 
@@ -50,7 +55,19 @@ class App:
         """Seconds since this sandbox began: the time of all that it reports."""
         return self.loop.time() - self.started_s
 
+    def after(self, delay_s: float, step: Callable[[], object]) -> None:
+        """Do this then; on a machine that stood still meanwhile, still before any request that came later."""
+        heapq.heappush(self._due, (self.loop.time() + delay_s, next(self._numbers), step))
+        self.loop.call_later(delay_s, self._catch_up)
+
+    def _catch_up(self) -> None:
+        now_s = self.loop.time() + CLOCK_S
+        while self._due and self._due[0][0] <= now_s:
+            heapq.heappop(self._due)[2]()
+
     def begin(self, request: Request, wire: Wire) -> None:
+        if self._due:
+            self._catch_up()
         path = request.path
         if path == [""] or path[0] == "_sandbox":
             wire.answer(admin.reply(self, request))

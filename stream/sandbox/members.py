@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream.sandbox import bodies
@@ -48,7 +49,7 @@ def begin(app: App, request: Request, code: str, fate: Fate, wire: Wire) -> None
     request.on_gone = lambda: _given_up(app, work)
     if fate.end == "late":
         app.later(app.faults.number("hang_s"), request, wire, lambda: CUT)
-        app.loop.call_later(app.faults.within("late_s"), _perform, app, work)
+        app.after(app.faults.within("late_s"), partial(_perform, app, work))
         return
     app.later(fate.delay_s, request, wire, lambda: app.failed(fate, _perform(app, work)))
 
@@ -133,7 +134,7 @@ def _perform(app: App, work: Work) -> Reply:
         if delay_s > 0:
             witness.note(operation, "accepted", app.now_s(), ids)
             witness.move(operation, ACCEPTED)
-            app.loop.call_later(delay_s, _apply, app, operation, ids)
+            app.after(delay_s, partial(_apply, app, operation, ids))
         else:
             _apply(app, operation, ids)
     return done(status, errors, faults)

@@ -79,7 +79,7 @@ def _delete(app: App, segment: Segment) -> Reply:
 
     delay_s = app.faults.within("removal_delay_s")
     if delay_s > 0:
-        app.loop.call_later(delay_s, run)
+        app.after(delay_s, run)
     else:
         run()
     return done(202, [], app.faults)

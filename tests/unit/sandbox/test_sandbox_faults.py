@@ -1,5 +1,6 @@
 """Each switch does what docs/sandbox.md says of it."""
 
+import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -277,6 +278,19 @@ def test_the_star_runs_later_too(trial: Trial) -> None:
     trial.add("b")
     assert trial.members() == {"a", "b"}
     wait_until(lambda: trial.members() == set())
+
+
+def test_a_machine_that_stood_still_removes_before_it_takes_what_came_later(trial: Trial) -> None:
+    """A client that waited for longer than the longest delay must find the removal behind it."""
+    trial.add("a")
+    trial.faults(removal_delay_s=0.2)
+    assert trial.remove("a").status_code == 202
+    still = threading.Thread(target=trial.sandbox.call, args=(lambda _: time.sleep(1),))
+    still.start()
+    time.sleep(0.5)
+    assert trial.add("a").status_code == 201
+    still.join()
+    assert trial.members() == {"a"}
 
 
 def test_the_same_seed_gives_the_same_run(trial_with: Callable[..., Trial]) -> None:
