@@ -107,6 +107,22 @@ class Metrics:
         self._pending = gauge("pending_rows", "Rows that wait for something, such as an unknown segment.", "reason")
         self._letters_open = gauge("letters_open", "Letters that nobody has settled.", "reason")
         self._rows = gauge("rows", "Rows in the row table.")
+        self._reference_rows = gauge("reference_rows", "Keys of a reference table, deleted ones included.", "reference")
+        self._reference_lag = gauge(
+            "reference_lag_records", "Records of a reference's topic that are not read yet.", "reference"
+        )
+        self._reference_ready = gauge(
+            "reference_ready",
+            "1 once the reference's topic was read to its end, 0 before and while it cannot be.",
+            "reference",
+        )
+        self._reference_records = counter("reference_records", "Records of a reference's topic read.", "reference")
+        self._reference_problems = counter(
+            "reference_problems", "Records of a reference that could not be used, or not whole.", "reference", "reason"
+        )
+        self._reference_newest = gauge(
+            "reference_last_event_timestamp_seconds", "When the source wrote the newest record read.", "reference"
+        )
         self._loop = counter("loop_seconds", "Seconds of the loop, by what it did.", "state")
         self._members = CountedHistogram(
             "segstream_batch_members", "Members in one request.", MEMBERS_BUCKETS, "operation", registry
@@ -237,6 +253,24 @@ class Metrics:
 
     def rows(self, count: int) -> None:
         self._rows.set(count)
+
+    # references
+
+    def reference(self, name: str, rows: int, lag_records: int | None, *, ready: bool) -> None:
+        """Set what is known of one reference table. lag_records None: not known, left as it was."""
+        self._reference_rows.labels(name).set(rows)
+        self._reference_ready.labels(name).set(1 if ready else 0)
+        if lag_records is not None:
+            self._reference_lag.labels(name).set(lag_records)
+
+    def reference_read(self, name: str, records: int, newest_s: float) -> None:
+        """Count records of a reference's topic. newest_s: the source's time of the newest one, 0 when unknown."""
+        self._reference_records.labels(name).inc(records)
+        if newest_s:
+            self._reference_newest.labels(name).set(newest_s)
+
+    def reference_problem(self, name: str, reason: str, records: int) -> None:
+        self._reference_problems.labels(name, reason).inc(records)
 
     def spent(self, state: LoopState, seconds: float) -> None:
         """Add to the time that the loop spent in one state."""

@@ -1,4 +1,7 @@
-"""Moves rows and counts from memory into a scratch file once there are too many, a piece at a time, so that polling goes on."""
+"""Moves rows, counts and references from memory into a scratch file once there are too many.
+
+A piece at a time, so that polling goes on. Where either could stay, rows do: they are asked more often than references.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from stream.core.engine import Engine
 from stream.core.model import Membership, TopicPartition
@@ -22,11 +25,21 @@ MOVE_S: Final = 0.03
 MOVE_AT_ONCE: Final = 2_000
 RETRY_S: Final = 60.0
 
+
+class Kept(Protocol):
+    """What is kept beside the rows, such as a reference table."""
+
+    values: MutableMapping[bytes, bytes]
+    """Put into the file, another mapping takes this one's place."""
+
+
 Reading = MutableMapping[TopicPartition, MutableMapping[bytes, bytes]]
 
 
 class Spill:
     """Decides where rows are kept: in memory up to rows_max, above that in a file, until all of them went to others.
+
+    References count as rows do, and stay in the file once they are there.
 
     directory: where the file is made; None is the system's folder for temporary files. log(kind, text) for people.
     Raises SettingsError when a directory was named that cannot be written.
@@ -50,6 +63,8 @@ class Spill:
         self._make: Final = scratch
         self._scratch: Scratch | None = None
         self._maps: list[Stored[Any, Any]] = []
+        self._kept: list[Kept] = []
+        self._rows_go = self._kept_go = False
         self._retry_s = float("-inf")
         self._sweep()
 
@@ -64,16 +79,20 @@ class Spill:
     @property
     def spilled(self) -> bool:
         """Whether rows are kept in the file."""
-        return self._scratch is not None
+        return self._scratch is not None and self._rows_go
 
     @property
     def moving(self) -> bool:
         """Whether rows are still on their way: restoring waits, so that memory does not grow meanwhile."""
         return any(found.front for found in self._maps)
 
+    def keep(self, kept: Kept) -> None:
+        """Count these with the rows from now on, and move them when there are too many."""
+        self._kept.append(kept)
+
     def index(self, table: RowTable) -> MutableMapping[Membership, Count]:
         """Where the counts of a new table go."""
-        if self._scratch is None:
+        if self._scratch is None or not self._rows_go:
             return {}
         index = LmdbIndex(self._scratch, table)
         self._maps.append(index)
@@ -81,27 +100,38 @@ class Spill:
 
     def turn(self, engine: Engine, reading: Reading) -> None:
         """Move what is to be moved. reading: rows that are being restored. Raises Unavailable when the disk is full."""
+        if not self._rows_go or (self._kept and not self._kept_go):
+            self._decide(sum(len(part.rows) for part in engine.parts()) + sum(map(len, reading.values())))
         if self._scratch is None:
-            rows = sum(len(part.rows) for part in engine.parts()) + sum(map(len, reading.values()))
-            if rows <= self._rows_max or not self._begin(rows):
-                return
+            return
         self._adopt(engine, reading)
         deadline_s = time.monotonic() + MOVE_S
         for found in self._maps:
             while found.front and time.monotonic() < deadline_s:
                 found.move(MOVE_AT_ONCE)
 
-    def _begin(self, rows: int) -> bool:
+    def _decide(self, rows: int) -> None:
+        if not self._rows_go and rows > self._rows_max:
+            self._rows_go = self._begin(rows, "rows")
+        if not self._kept_go:
+            kept = sum(len(one.values) for one in self._kept)
+            left = kept if self._rows_go else kept + rows
+            self._kept_go = kept > 0 and left > self._rows_max and self._begin(kept, "references")
+
+    def _begin(self, count: int, what: str) -> bool:
+        """Whether there is a file to move them to."""
         now_s = time.monotonic()
         if now_s < self._retry_s:
             return False
         try:
-            self._scratch = self._make(self._directory)
+            self._scratch = self._scratch or self._make(self._directory)
         except Unavailable as error:
             self._retry_s = now_s + RETRY_S
-            self._log("row_store", f"{rows} rows are more than rows_in_memory_max, and stay in memory: {error}")
+            self._log("row_store", f"{count} {what} are more than rows_in_memory_max, and stay in memory: {error}")
             return False
-        self._log("row_store", f"{rows} rows are more than rows_in_memory_max: they move to {self._scratch.folder}")
+        self._log(
+            "row_store", f"{count} {what}, more than rows_in_memory_max allows: they move to {self._scratch.folder}"
+        )
         return True
 
     def _adopt(self, engine: Engine, reading: Reading) -> None:
@@ -109,6 +139,22 @@ class Spill:
         scratch = self._scratch
         if scratch is None:
             return
+        found = self._adopt_rows(scratch, engine, reading) if self._rows_go else []
+        if not found and not list(engine.parts()):
+            self._rows_go = False
+        for kept in self._kept if self._kept_go else ():
+            if not isinstance(kept.values, LmdbRows):
+                kept.values = LmdbRows(scratch, _plain(kept.values))
+            found.append(kept.values)
+        used = {id(one) for one in found}
+        for gone in self._maps:
+            if id(gone) not in used:
+                gone.release()
+        self._maps = found
+        if not found and not list(engine.parts()):
+            self.close()
+
+    def _adopt_rows(self, scratch: Scratch, engine: Engine, reading: Reading) -> list[Stored[Any, Any]]:
         found: list[Stored[Any, Any]] = []
         for tp, rows in reading.items():
             if not isinstance(rows, LmdbRows):
@@ -125,13 +171,7 @@ class Spill:
                 table.index = LmdbIndex(scratch, table, _plain(table.index))
             if isinstance(table.index, LmdbIndex):
                 found.append(table.index)
-        used = {id(one) for one in found}
-        for gone in self._maps:
-            if id(gone) not in used:
-                gone.release()
-        self._maps = found
-        if not found and not list(engine.parts()):
-            self.close()
+        return found
 
     def close(self) -> None:
         """Remove the file. What was in it is in the state topic."""
@@ -139,6 +179,7 @@ class Spill:
             self._scratch.close()
         self._scratch = None
         self._maps = []
+        self._rows_go = self._kept_go = False
 
 
 def _plain(rows: MutableMapping[Any, Any]) -> dict[Any, Any]:

@@ -201,6 +201,21 @@ def quiet(properties: Mapping[str, Any]) -> dict[str, Any]:
     return {} if "debug" in properties else {"log_level": 0}
 
 
+def reader_properties(properties: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Properties of a consumer that reads whole partitions outside any group: librdkafka wants a name of one all the same."""
+    ours = ("group.instance.id", "group.protocol", "group.remote.assignor", "partition.assignment.strategy")
+    return {
+        **quiet(properties),
+        **{name: value for name, value in properties.items() if not name.startswith(ours)},
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+    }
+
+
 class Restoration:
     """Reads the state of some partitions, from their beginning to the end that was captured at the start, step by step."""
 
@@ -208,17 +223,7 @@ class Restoration:
         self.rows: dict[TopicPartition, MutableMapping[bytes, bytes]] = {tp: {} for tp in tps}
         self.records = 0
         self._by_topic = {state_topic(group, tp.topic): tp.topic for tp in tps}
-        base = {
-            **quiet(properties),
-            **{k: v for k, v in properties.items() if not k.startswith(("group.instance", "group.protocol"))},
-            "group.id": f"{group}-restore",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
-        base.pop("partition.assignment.strategy", None)
+        base = reader_properties(properties, f"{group}-restore")
         self._consumer = ck.Consumer(base)
         # the end with open transactions included: they must be waited for, one way or the other
         uncommitted = ck.Consumer({**base, "isolation.level": "read_uncommitted"})

@@ -60,6 +60,9 @@ def use_everything(metrics: Metrics) -> None:
     metrics.pending({"segment_missing": 2})
     metrics.letters_open({"unreadable": 1})
     metrics.rows(9)
+    metrics.reference("customers", 3, 4, ready=True)
+    metrics.reference_read("customers", 5, 998)
+    metrics.reference_problem("customers", "key", 2)
     metrics.spent("poll", 0.1)
 
 
@@ -70,7 +73,7 @@ def test_names_labels_and_values(metrics: Metrics) -> None:
         for key, value in scrape(metrics).items()
         if key[0].startswith("segstream_") and "_bucket" not in key[0]
     }
-    t = ("topic", "t")
+    t, r = ("topic", "t"), ("reference", "customers")
     expected: Series = {
         ("segstream_records_consumed_total", (("op", "c"), t)): 5,
         ("segstream_records_skipped_total", (("reason", "heartbeat"),)): 1,
@@ -99,6 +102,12 @@ def test_names_labels_and_values(metrics: Metrics) -> None:
         ("segstream_pending_rows", (("reason", "segment_missing"),)): 2,
         ("segstream_letters_open", (("reason", "unreadable"),)): 1,
         ("segstream_rows", ()): 9,
+        ("segstream_reference_rows", (r,)): 3,
+        ("segstream_reference_lag_records", (r,)): 4,
+        ("segstream_reference_ready", (r,)): 1,
+        ("segstream_reference_records_total", (r,)): 5,
+        ("segstream_reference_problems_total", (("reason", "key"), r)): 2,
+        ("segstream_reference_last_event_timestamp_seconds", (r,)): 998,
         ("segstream_loop_seconds_total", (("state", "poll"),)): 0.1,
         ("segstream_build_info", (("version", "1.2.3"),)): 1,
     }
