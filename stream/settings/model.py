@@ -76,6 +76,15 @@ class RetailRed(Section):
     run_in_background: bool | None = Field(
         default=None, description="send runInBackground with removals; null leaves it to the server"
     )
+    filter_parameter: Literal["filters", "filter"] = Field(
+        default="filters", description="the query parameter that carries the filter of a list"
+    )
+    lookup_values_max: Count = Field(
+        default=100, ge=1, le=1_000, description="emails or numbers asked for in one request at most"
+    )
+    lookup_url_bytes_max: Count = Field(
+        default=4_000, ge=512, le=16_000, description="bytes in one look-up's URL at most"
+    )
     retry_base_s: Seconds = Field(
         default=0.2, ge=0.01, le=60, description="seconds of the first back-off, doubled each time"
     )
