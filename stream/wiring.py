@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from stream.core.decode.spec import DecodeSpec
-from stream.core.fold import TableSpec
+from stream.core.owners import TableSpec
 from stream.core.limits import Limits
 from stream.core.mapping import Condition, RowMapping, TableRule
 from stream.core.rowstate import fingerprint
@@ -87,7 +87,7 @@ def api_config(settings: Settings) -> ApiConfig:
 def rule(table: Table) -> TableRule:
     return TableRule(
         segment=table.segment.parts,
-        member_column=table.member.id,
+        members=(("id", table.member.id),),
         present=tuple(Condition(c.column, c.test, c.values) for c in table.present),
         replica_identity=table.replica_identity,
         partitioned_by=table.partitioned_by,
@@ -136,7 +136,7 @@ class Tables:
             mapped = self.spec(topic).mapping.rule
             parts = (
                 mapped.segment,
-                mapped.member_column,
+                mapped.members,
                 [(c.column, c.test, c.values) for c in mapped.present],
                 self[topic].envelope,
             )

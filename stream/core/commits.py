@@ -85,7 +85,7 @@ class Commits:
             if data is None or key in part.working:
                 continue
             row = load(part, key, data)
-            if row.says is None and not row.told and row.at_ms == at_ms:
+            if row.empty and row.at_ms == at_ms:
                 if row.offset >= (part.written or (0, ""))[0]:
                     part.absent.append((at_ms, key))
                     return
@@ -152,7 +152,7 @@ class Commits:
         data = store_form(row)
         part.rows[row.key] = data
         part.carry[row.key] = data
-        if row.says is None and not row.told:
+        if row.empty:
             part.absent.append((row.at_ms, row.key))
         self._release(row)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import NamedTuple
 
-from stream.core.model import Call, TopicPartition
+from stream.core.model import Call, Lookup, TopicPartition
 
 
 class Restore(NamedTuple):
@@ -19,6 +19,12 @@ class Send(NamedTuple):
 
     call: Call
     trigger: str = "size"
+
+
+class Ask(NamedTuple):
+    """Ask the customer service; answered by Engine.looked_up."""
+
+    lookup: Lookup
 
 
 class Write(NamedTuple):
@@ -68,7 +74,7 @@ class Alarm(NamedTuple):
     text: str
 
 
-Effect = Restore | Send | Commit | Bury | Alarm
+Effect = Restore | Send | Ask | Commit | Bury | Alarm
 
 
 class Restored(NamedTuple):

@@ -1,9 +1,11 @@
 """The one state machine: facts in, effects out. Pure; every time is the caller's monotonic clock in seconds.
 
-Facts:   partitions_known, assigned, restored, feed, caught_up, settle, committed, buried, drain, forget.
-Effects: Restore, Send, Commit, Bury, Alarm (effects.py).
-The loop calls it from one thread. Its rooms: fold.py (records into rows), rows.py (the table), delivery.py (calls and their
-outcomes), commits.py (what becomes durable), ledger.py (which offsets).
+Facts:   partitions_known, assigned, restored, feed, caught_up, references_changed, settle, looked_up, committed, buried, drain,
+         forget.
+Effects: Restore, Send, Ask, Commit, Bury, Alarm (effects.py).
+The loop calls it from one thread. Its rooms: fold.py (records into rows), table.py (the row table), resolving.py (rows whose
+customer or segment is to be found), delivery.py (calls and their outcomes), commits.py (what becomes durable), ledger.py (which
+offsets).
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ from typing import Final
 from stream.core import rowstate
 from stream.core.commits import Commits
 from stream.core.delivery import Delivery
-from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Restored
-from stream.core.fold import Folder, TableSpec
+from stream.core.effects import Alarm, Ask, Bury, Commit, Effect, Restore, Restored
+from stream.core.fold import Folder
 from stream.core.limits import Limits
-from stream.core.model import Decoded, Membership, Outcome, TopicPartition
+from stream.core.model import Decoded, LookupOutcome, Membership, Outcome, TopicPartition
+from stream.core.owners import Owners, TableSpec
+from stream.core.resolver import Identities, Resolver
+from stream.core.resolving import Resolving
 from stream.core.rows import HELD, IDLE, Count, Part, Row, Standing
 from stream.core.table import RowTable
 from stream.core.verdict import Verdict, VerdictPolicy
@@ -43,7 +48,8 @@ class Engine:
     """Rows, batches, calls and offsets of every partition that this instance owns.
 
     tally counts what happened, by (metric, label…): the caller reads and clears it. behind: set by the caller
-    while it is far from the ends of its partitions. index: makes the counts of a new row table, where a dict will not do.
+    while it is far from the ends of its partitions. references_ready: set by the caller once every reference was read to its end;
+    until then no stored row is counted and nothing acts. index: makes the counts of a new row table, where a dict will not do.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class Engine:
         *,
         hash_secret: bytes = b"",
         index: Callable[[RowTable], MutableMapping[Membership, Count]] | None = None,
+        identities: Identities | None = None,
     ) -> None:
         self.limits: Final = limits
         self.tally: Final[Counter[tuple[str, ...]]] = Counter()
@@ -63,7 +70,14 @@ class Engine:
         self.behind = False
         self._spec: Final = tables
         self._index: Final = index
-        self._folder: Final = Folder(self.tally, self._bury, self._alarm, hash_secret)
+        owners, identities = Owners(), identities or Identities()
+        self.resolving: Final = Resolving(
+            Resolver(identities, policy, self.tally, self._alarm),
+            lambda part, code: owners.claim(code, owners.of(tables(part.tp.topic), part.tp)),
+            self.halt,
+        )
+        self.references_ready = not identities.references
+        self._folder: Final = Folder(self.tally, self._bury, self._alarm, hash_secret, owners, self.resolving)
         self._alarms: list[Alarm] = []
         self._burials: list[Bury] = []
         self._letters: dict[int, Letter] = {}
@@ -119,7 +133,13 @@ class Engine:
         sole = self._spec(tp.topic).sole
         table = self._sole if sole else None
         if table is None:
-            table = RowTable(sole=sole, enqueue=self.delivery.enqueue, rest=self.commits.rest, hold=self.commits.hold)
+            table = RowTable(
+                sole=sole,
+                enqueue=self.delivery.enqueue,
+                rest=self.commits.rest,
+                hold=self.commits.hold,
+                claimed=self.resolving.restored,
+            )
             if self._index is not None:
                 table.index = self._index(table)
             if sole:
@@ -139,7 +159,8 @@ class Engine:
         self._parts[tp] = part
         if not sole or all(t in self._parts for t in self._owned if self._spec(t.topic).sole):
             table.restored()
-            table.count(COUNT_AT_ONCE_MAX)
+            if self.references_ready:
+                table.count(COUNT_AT_ONCE_MAX)
 
     def part(self, tp: TopicPartition) -> Part | None:
         return self._parts.get(tp)
@@ -157,6 +178,8 @@ class Engine:
             self.not_owned() or any(t not in self._parts for t in self._owned if self._spec(t.topic).sole)
         ):
             return "not_owner"
+        if not self.references_ready:
+            return "references"
         if not table.whole:
             return "counting"
         for part in table.parts.values():
@@ -294,6 +317,8 @@ class Engine:
 
     def _refuse(self, standing: Standing, reason: str, detail: str) -> None:
         """retail.red will never take this member: a letter for each row that says so, and the rows say why they wait."""
+        if reason == "unknown_customer" and self.resolving.unknown_customer(standing):
+            return
         pending = f"refused:{reason}"
         for row in standing.table.undone(standing, pending):
             self._bury(row.part, row.offset, reason, detail, row.origin, row)
@@ -318,6 +343,21 @@ class Engine:
         """A call ended, at wall_s. jitter in [0, 1) spreads the retries. None when the call is not known."""
         return self.delivery.settle(outcome, now_s, jitter, wall_s)
 
+    def looked_up(self, outcome: LookupOutcome, now_s: float, wall_ms: int, jitter: float) -> None:
+        """A look-up ended: the rows that waited for it say whom they mean now."""
+        self.resolving.settle(outcome, now_s, wall_ms, jitter)
+
+    def references_changed(self, name: str, keys: Iterable[str]) -> None:
+        """Rows of a reference appeared or changed; not to be told of what was read before references_ready."""
+        self.resolving.references_changed(name, keys)
+
+    def pending(self) -> Counter[str]:
+        """Rows, and memberships, that wait without holding an offset, by reason."""
+        pending = Counter(self.delivery.pending())
+        for table in self.tables():
+            pending.update(table.waits)
+        return pending
+
     def committed(self, number: int, *, ok: bool) -> None:
         """The commit in flight ended: it is durable, or certainly not."""
         self.commits.committed(number, self._parts.get, ok=ok)
@@ -327,12 +367,16 @@ class Engine:
     def effects(self, now_s: float, wall_ms: int) -> list[Effect]:
         """What is to be done now. wall_ms: the wall clock, for forgetting alone."""
         self.delivery.tick(now_s)
-        for table in self.tables():
-            table.count(COUNT_AT_ONCE_MAX)
+        tables = self.tables()
+        self.resolving.turn(tables, now_s, wall_ms)
+        if self.references_ready:
+            for table in tables:
+                table.count(COUNT_AT_ONCE_MAX)
         self._gates(now_s)
         effects: list[Effect] = self._restores()
         pressed = self.room() == 0
         effects.extend(self.delivery.sends(now_s, behind=self.behind, pressed=pressed, draining=self._draining))
+        effects.extend(Ask(lookup) for lookup in self.resolving.lookups(now_s))
         self.commits.relieve(self._parts.values(), now_s)
         for part in self._parts.values():
             if part.absent:
@@ -350,6 +394,7 @@ class Engine:
     def next_s(self, now_s: float) -> float:
         """When effects() is worth calling again though no fact arrived."""
         next_s = min(self.delivery.next_s(behind=self.behind), self.commits.next_s(self._parts.values()))
+        next_s = min(next_s, now_s if self.resolving.busy else self.resolving.resolver.next_s())
         for table in self.tables():
             if table.counting:
                 return now_s

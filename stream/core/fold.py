@@ -9,31 +9,25 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from stream.core.decode.rowkey import row_key
 from stream.core.mapping import Partly, Refusal, RowMapping
-from stream.core.model import Change, Decoded, Halt, Membership, Skip, Tombstone, TopicPartition, Truncate, Unreadable
+from stream.core.model import Change, Claim, Decoded, Halt, Membership, Skip, Tombstone, Truncate, Unreadable
+from stream.core.owners import Owners, TableSpec
+from stream.core.resolving import Resolving
 from stream.core.rows import Event, Part
 from stream.core.rowstate import ROW_KEY_BYTES
 from stream.core.table import MovedRowError
 
-SEGMENT_OWNERS_MAX: Final = 1_000_000
 REPEAT_TAIL_S: Final = 1.0
 """How long a repeat is held after it reached the highest position: several rows may share that position."""
 
 
-class TableSpec(NamedTuple):
-    """What the fold needs to know of one topic. sole: one instance must own all partitions of all such topics."""
-
-    mapping: RowMapping
-    sole: bool
-
-
 class Folder:
-    """Folds; owns nothing but the memory of which topic or partition feeds which segment.
+    """Folds; owns nothing. Rows that name the customer or the segment by something else go through `resolving`.
 
     bury(holder_part, offset, reason, detail, origin) asks for a letter; alarm(kind, text) is for people.
     """
@@ -44,12 +38,15 @@ class Folder:
         bury: Callable[[Part, int, str, str, object], None],
         alarm: Callable[[str, str], None],
         hash_secret: bytes,
+        owners: Owners,
+        resolving: Resolving,
     ) -> None:
         self._tally = tally
         self._bury = bury
         self._alarm = alarm
         self._secret = hash_secret
-        self._owners: dict[str, str | TopicPartition] = {}
+        self._owners: Final = owners
+        self._resolving: Final = resolving
 
     def feed(
         self,
@@ -64,15 +61,13 @@ class Folder:
     ) -> str | None:
         """Fold these records and advance the ledger. Returns why the topic must stop; then the records before are folded."""
         mapping = spec.mapping
-        fold = part.table.fold
+        fold: Callable[..., bool] = self._resolving.fold if mapping.rule.claims else part.table.fold
         secret = self._secret
         blake2b = hashlib.blake2b
         claimed = mapping.rule.partitioned_by != "none"
         full = mapping.rule.replica_identity == "full"
-        owner: str | TopicPartition = "one owner" if spec.sole else part.tp.topic
-        if mapping.rule.partitioned_by == "segment":
-            owner = part.tp
-        owners = self._owners
+        owner = self._owners.of(spec, part.tp)
+        owners = self._owners.known
         mark = part.mark
         comma = mark.find(",") if mark is not None else -1
         ops: dict[str, int] = {}
@@ -81,7 +76,7 @@ class Folder:
         why: str | None = None
         for item, offset, at_ms, size, origin in zip(items, offsets, timestamps_ms, sizes, origins, strict=True):
             kind = type(item)
-            says: Membership | None = None
+            says: Membership | Claim | None = None
             if kind is Change:
                 op = item.op  # type: ignore[union-attr]
                 ops[op] = ops.get(op, 0) + 1
@@ -119,17 +114,19 @@ class Folder:
                 row = blake2b(row_key(key), digest_size=ROW_KEY_BYTES, key=secret).digest()
                 if op == "d":
                     if not fold(part, row, None, event):
-                        self._delete_unseen(part, mapping, item, row, event)
+                        self._delete_unseen(part, mapping, item, row, event, fold)
                 else:
                     said = mapping.says(item)  # type: ignore[arg-type]
                     if type(said) is tuple:
                         says = said
                         if owners.get(said[0]) != owner:
-                            why = self._claim(said[0], owner) or None
+                            why = self._owners.claim(said[0], owner) or None
                             if why:
                                 break
+                    elif type(said) is Claim:
+                        says = said
                     elif said is not None:
-                        says = self._unusable(part, row, said, event)  # type: ignore[arg-type]
+                        says = self._unusable(part, row, said, event)
                     was = None
                     if full and op == "u" and row not in part.working and row not in part.rows:
                         was = mapping.certain(None, item.before)  # type: ignore[union-attr]
@@ -168,11 +165,13 @@ class Folder:
             self._tally["consumed", part.tp.topic, op] += count
         return why
 
-    def _delete_unseen(self, part: Part, mapping: RowMapping, change: Any, row: bytes, event: Event) -> None:
+    def _delete_unseen(
+        self, part: Part, mapping: RowMapping, change: Any, row: bytes, event: Event, fold: Callable[..., bool]
+    ) -> None:
         """A delete of a row that is not in the table: its identity is believed only where it is certain."""
         was = mapping.certain(change.key, change.before)
         if was is not None:
-            part.table.fold(part, row, None, event, was)
+            fold(part, row, None, event, was)
         elif event[0] < part.fold_to:
             # the first fold: what was deleted before the start was never told by us
             self._tally["skipped", "delete_unseen"] += 1
@@ -186,16 +185,17 @@ class Folder:
                 event[4],
             )
 
-    def _unusable(self, part: Part, row: bytes, said: Refusal | Partly, event: Event) -> Membership | None:
+    def _unusable(self, part: Part, row: bytes, said: Refusal | Partly, event: Event) -> Membership | Claim | None:
         if type(said) is Partly:
             known = part.row_at(row)
-            old = known.says if known is not None else None
+            old: Any = (known.says if known.claim is None else known.claim) if known is not None else None
             if said.present is None and old is None and known is not None:
                 return None
-            segment = said.segment if said.segment is not None else old[0] if old else None
-            member = said.member if said.member is not None else old[1] if old else None
+            segment, member = known_parts(old)
+            segment = said.segment if said.segment is not None else segment
+            member = said.member if said.member is not None else member
             if segment is not None and member is not None:
-                return (segment, member)
+                return Claim(segment, member) if type(member) is tuple else (segment, member)
             said = Refusal(
                 "unavailable_value", "an unchanged value is not in the event, and the row was not seen before"
             )
@@ -217,19 +217,6 @@ class Folder:
         elif isinstance(item, Unreadable):
             self._bury(part, offset, item.reason, item.detail, origin)
 
-    def _claim(self, segment: str, owner: str | TopicPartition) -> str:
-        """Which owner feeds this segment: a second one contradicts one owner for each membership."""
-        known = self._owners.get(segment)
-        if known is None:
-            if len(self._owners) >= SEGMENT_OWNERS_MAX:
-                self._owners.clear()
-            self._owners[segment] = owner
-            return ""
-        return (
-            f"segment {segment} is fed by {_name(known)} and by {_name(owner)}: a membership must have one owner; "
-            "set partitioned_by: none for the tables that share segments, and run one instance"
-        )
-
     def _order(self, part: Part, mark: str | None, position: str, now_s: float) -> str | None:
         """The slow path of comparing positions: sets or ends the hold, returns the highest position seen."""
         order = compare(position, mark) if mark is not None else 1
@@ -246,8 +233,11 @@ class Folder:
         return position
 
 
-def _name(owner: str | TopicPartition) -> str:
-    return owner if isinstance(owner, str) else f"{owner.topic}[{owner.partition}]"
+def known_parts(old: Membership | Claim | None) -> tuple[Any, Any]:
+    """The segment and the member of what a row said; None and None when it said nothing."""
+    if old is None:
+        return None, None
+    return (old.segment, old.terms) if isinstance(old, Claim) else old
 
 
 _sequence = msgspec.json.Decoder(list[str | None]).decode

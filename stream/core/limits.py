@@ -47,3 +47,29 @@ class Limits:
     def unclean_wait_s(self) -> float:
         """How long nothing is sent for a partition whose last owner left no clean mark: all it sent has landed by then."""
         return self.api_timeout_s + self.settle_s
+
+
+@dataclass(frozen=True, slots=True)
+class LookupLimits:
+    """Bounds and waits of look-ups; times in seconds.
+
+    values_max, url_bytes_max: of one question's list. slots: questions in flight at once. found_ttl_s, missing_ttl_s: how long
+    an answer is believed without asking again, cache_max of them. retry_s, retry_cap_s: between these is the time until somebody
+    who was not found is looked for again. retries_per_s: such questions a second, at most.
+    """
+
+    values_max: int = 100
+    url_bytes_max: int = 4_000
+    slots: int = 2
+    found_ttl_s: float = 3_600.0
+    missing_ttl_s: float = 30.0
+    cache_max: int = 500_000
+    retry_s: float = 30.0
+    retry_cap_s: float = 21_600.0
+    retries_per_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.values_max, self.slots, self.cache_max) < 1 or self.retries_per_s <= 0:
+            raise ValueError("values_max, slots and cache_max must be at least 1, retries_per_s above 0")
+        if not 0 < self.retry_s <= self.retry_cap_s or self.missing_ttl_s > self.retry_s:
+            raise ValueError("missing_ttl_s <= retry_s <= retry_cap_s must hold")

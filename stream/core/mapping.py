@@ -7,7 +7,7 @@ epoch), and its placeholder for an unchanged TOAST value.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -31,7 +31,7 @@ class Partly(msgspec.Struct, gc=False, frozen=True):
     """Some mapped column is unchanged and its value not in the event: None stands for *as the row said before*."""
 
     segment: str | None
-    member: str | None
+    member: Any
     present: bool | None
 
 
@@ -52,21 +52,29 @@ class TableRule:
     """How one table's rows become memberships, in plain values.
 
     segment: a column, or literal text between columns (`("tier-", Column)` as `(("text","tier-"),("column","tier"))`).
+    members: kind and column, in order of preference; kind is id (retail.red's), email, number or `ref:<name>` (the key of a
+    reference). segment_reference: the reference that the one segment column is a key of; "" when it is the code.
     partitioned_by: none (one instance owns every partition), membership (the key holds what a row says), segment.
     """
 
     segment: tuple[tuple[Literal["text", "column"], str], ...]
-    member_column: str
+    members: tuple[tuple[str, str], ...]
     present: tuple[Condition, ...] = ()
     replica_identity: Literal["default", "full"] = "default"
     partitioned_by: Literal["none", "membership", "segment"] = "none"
+    segment_reference: str = ""
 
     def columns(self) -> tuple[str, ...]:
         """The mapped columns, each once, in a stable order."""
         names = [name for kind, name in self.segment if kind == "column"]
-        names.append(self.member_column)
+        names.extend(column for _, column in self.members)
         names.extend(condition.column for condition in self.present)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def claims(self) -> bool:
+        """Whether what a row says must be resolved first: by a look-up, or through a reference."""
+        return bool(self.segment_reference) or tuple(kind for kind, _ in self.members) != ("id",)
 
 
 def identity(value: Any) -> str | Refusal:
@@ -92,7 +100,8 @@ def identity(value: Any) -> str | Refusal:
     return str(value)
 
 
-def _code_part(value: Any) -> str | Refusal:
+def code_part(value: Any) -> str | Refusal:
+    """A segment's code, a part of one, or the key of a segment in its reference, as text; or why the value is none."""
     kind = type(value)
     if kind is int:
         return str(value) if value != 0 else Refusal("segment_fake", "a segment column holds 0")
@@ -110,7 +119,8 @@ class RowMapping:
         self.rule = rule
         self.columns: Final = rule.columns()
         place = {name: i for i, name in enumerate(self.columns)}
-        self._member = place[rule.member_column]
+        self._members: Final = tuple((kind, place[column]) for kind, column in rule.members)
+        self._member = self._members[0][1]
         self._parts = tuple((kind, name, place.get(name, -1)) for kind, name in rule.segment)
         self._single = self._parts[0][2] if len(self._parts) == 1 and self._parts[0][0] == "column" else -1
         self._present = tuple(
@@ -119,13 +129,16 @@ class RowMapping:
         self._plain = self._single >= 0 and not rule.present
         self._codes: dict[Any, str | Refusal] = {}
         self._segment_columns = tuple(name for kind, name in rule.segment if kind == "column")
-        self.key_columns: Final = frozenset((*self._segment_columns, rule.member_column))
+        self.key_columns: Final = frozenset((*self._segment_columns, *(column for _, column in rule.members)))
         fixed = {c.column for c in rule.present if c.test == "in" and len(c.values) == 1}
         self.key_columns_allowed: Final = self.key_columns | fixed
         """What a key may hold where it is to name one membership: any other column could put two rows of it apart."""
 
-    def says(self, change: Change) -> Says:
-        """What the row says after a c, r or u. Unchanged TOAST values come from `before` where that is to be believed."""
+    def says(self, change: Change) -> Any:
+        """What the row says after a c, r or u: a Says, or a claims.Said.
+
+        Unchanged TOAST values come from `before` where that is to be believed.
+        """
         after = change.after
         if after is None:
             return Refusal("after_null", f"op {change.op} carries no after")
@@ -140,22 +153,41 @@ class RowMapping:
             return self._says_partly(after, change.before)
         return self._of(after)
 
-    def _of(self, columns: Columns) -> Membership | Refusal | None:
+    def _absent(self, columns: Columns) -> Refusal | Literal["absent"] | None:
+        """Whether the row does not count, as far as the event tells; None when it does."""
         for place, values, wanted in self._present:
+            value = columns[place]
             try:
-                value = columns[place]
                 # Python's True equals 1; a boolean column and a number are different things
-                if ((type(value) is bool, value) in values) is not wanted:
-                    return None
+                if value is not UNAVAILABLE and ((type(value) is bool, value) in values) is not wanted:
+                    return "absent"
             except TypeError:
                 return Refusal("present_type", f"column {self.columns[place]} holds no plain value")
-        segment = self._segment(columns)
+        return None
+
+    def _of(self, columns: Columns) -> Any:
+        if self._present:
+            absent = self._absent(columns)
+            if absent is not None:
+                return absent if type(absent) is Refusal else None
+        segment = self._segment_said(columns)
         if type(segment) is Refusal:
             return segment
-        member = identity(columns[self._member])
+        member = self._member_said(columns)
         if type(member) is Refusal:
             return member
-        return (segment, member)  # type: ignore[return-value]  # both were just seen to be no Refusal
+        return self._made(segment, member)
+
+    # what a row says is put together here; claims.py names the segment and the customer otherwise
+
+    def _segment_said(self, columns: Columns) -> Any:
+        return self._segment(columns)
+
+    def _member_said(self, columns: Columns) -> Any:
+        return identity(columns[self._member])
+
+    def _made(self, segment: Any, member: Any) -> Any:
+        return (segment, member)
 
     def _segment(self, columns: Columns) -> str | Refusal:
         raw = columns[self._single] if self._single >= 0 else tuple([columns[i] for _, _, i in self._parts if i >= 0])
@@ -172,7 +204,7 @@ class RowMapping:
             if kind == "text":
                 text += name
                 continue
-            part = _code_part(columns[place])
+            part = code_part(columns[place])
             if type(part) is Refusal:
                 return part
             text += str(part)
@@ -187,54 +219,49 @@ class RowMapping:
             self._codes[raw] = code
         return code
 
-    def _says_partly(self, after: Columns, before: Columns | None) -> Says:
+    def _says_partly(self, after: Columns, before: Columns | None) -> Any:
         if before is not None and self.rule.replica_identity == "full":
             after = tuple(
                 [b if a is UNAVAILABLE and b is not MISSING else a for a, b in zip(after, before, strict=True)]
             )
             if UNAVAILABLE not in after:
                 return self._of(after)
-        present: bool | None = True
-        for place, values, wanted in self._present:
-            value = after[place]
-            if value is UNAVAILABLE:
-                present = None
-                continue
-            try:
-                if ((type(value) is bool, value) in values) is not wanted:
-                    return None
-            except TypeError:
-                return Refusal("present_type", f"column {self.columns[place]} holds no plain value")
-        unknown = [after[i] is UNAVAILABLE for _, _, i in self._parts if i >= 0]
-        if any(unknown) and not all(unknown):
-            return Refusal("unavailable_value", "only some columns of the segment's template are in the event")
-        segment: str | Refusal | None = None if any(unknown) else self._segment(after)
-        if isinstance(segment, Refusal):
+        untold = any(after[place] is UNAVAILABLE for place, _, _ in self._present)
+        absent = self._absent(after)
+        if absent is not None:
+            return absent if type(absent) is Refusal else None
+        segment = self._partly(after, [i for _, _, i in self._parts if i >= 0], self._segment_said)
+        if type(segment) is Refusal:
             return segment
-        member: str | Refusal | None = None if after[self._member] is UNAVAILABLE else identity(after[self._member])
-        if isinstance(member, Refusal):
+        member = self._partly(after, [place for _, place in self._members], self._member_said)
+        if type(member) is Refusal:
             return member
-        return Partly(segment, member, present)
+        return Partly(segment, member, None if untold else True)
 
-    def certain(self, key: Mapping[str, Any] | None, before: Columns | None) -> Membership | None:
-        """Which membership a row that was never seen has said for certain, from its key, or from a complete `before`.
+    def _partly(self, after: Columns, places: list[int], said: Callable[[Columns], Any]) -> Any:
+        """What these columns say; None when all of them are unchanged and not in the event."""
+        unknown = [after[place] is UNAVAILABLE for place in places]
+        if not any(unknown):
+            return said(after)
+        return (
+            None if all(unknown) else Refusal("unavailable_value", "only some of the mapped columns are in the event")
+        )
+
+    def certain(self, key: Mapping[str, Any] | None, before: Columns | None) -> Any:
+        """What a row that was never seen has said for certain, from its key, or from a complete `before`; None when nothing.
 
         Debezium's stand-ins make an identity uncertain; so does every `before` unless the operator declared FULL.
         """
         if key is not None and all(name in key for name in self.key_columns):
-            found = self._of_values(key)
+            columns = tuple([key.get(name, MISSING) for name in self.columns])
         elif before is not None and self.rule.replica_identity == "full":
-            found = self._of_values(dict(zip(self.columns, before, strict=True)))
+            columns = before
         else:
             return None
-        return found
-
-    def _of_values(self, values: Mapping[str, Any]) -> Membership | None:
-        columns = tuple([values.get(name, MISSING) for name in self.columns])
-        segment, member = self._segment(columns), identity(columns[self._member])
+        segment, member = self._segment_said(columns), self._member_said(columns)
         if isinstance(segment, Refusal) or isinstance(member, Refusal):
             return None
-        return (segment, member)
+        return self._made(segment, member)
 
     def key_breaks_claim(self, key: Mapping[str, Any], after: Columns | None) -> str:
         """Why this key contradicts the claimed case of ownership; empty when it does not. One line for people."""

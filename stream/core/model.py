@@ -146,6 +146,17 @@ class DecodedSlice(NamedTuple):
     needs: SchemaId | None
 
 
+class Claim(msgspec.Struct, gc=False, frozen=True, array_like=True):
+    """A segment and a customer as the source names them. Each term is a kind and a value.
+
+    segment: `code:gold`, or `ref:segments:7` (the row 7 of the reference `segments`).
+    terms: the customer, in order of preference: `id:c-1`, `number:10001`, `email:max@example.com`, `ref:customers:42`.
+    """
+
+    segment: str
+    terms: tuple[str, ...]
+
+
 class Call(msgspec.Struct, frozen=True):
     """One request to the members route of one segment: what to send, nothing about how.
 

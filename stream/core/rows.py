@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from stream.core.ledger import Ledger
-from stream.core.model import Membership, Op, TopicPartition
+from stream.core.model import Claim, Membership, Op, TopicPartition
 from stream.core.rowstate import VERSION, RowState, decode_row, encode
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
     told: each membership it says or said whose end is not confirmed, to present or unknown. first: the offset that it holds, -1 for
     none. pins: standings that list it; at 0 it is at rest and is stored as it is. ts_ms: the source's time of its newest event,
     negative for one of a snapshot.
+    claim, formers, waits, via: as stored. asking: it is pinned until its first look-up was answered.
     """
 
     key: bytes
@@ -55,6 +56,16 @@ class Row(msgspec.Struct, gc=False, eq=False):
     origin: Any = None
     origin_bytes: int = 0
     ts_ms: int = 0
+    claim: Claim | None = None
+    formers: list[Claim] = []
+    waits: str | None = None
+    via: str | None = None
+    asking: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether it says nothing and nothing is owed about it: it may be forgotten."""
+        return self.says is None and not self.told and self.claim is None and not self.formers
 
 
 class Standing(msgspec.Struct, gc=False, eq=False):
@@ -146,7 +157,10 @@ def load(part: Part, key: bytes, data: bytes) -> Row:
     if state.segment is not None and state.member is not None:
         says = (state.segment, state.member)
         told[says] = state.told or UNKNOWN
-    return Row(key, part, says, told, state.offset, state.at_ms, pending=state.pending)
+    row = Row(key, part, says, told, state.offset, state.at_ms, pending=state.pending)
+    if state.claim is not None or state.formers:
+        row.claim, row.formers, row.waits, row.via = state.claim, state.formers, state.waits, state.via
+    return row
 
 
 def store_form(row: Row) -> bytes:
@@ -158,4 +172,6 @@ def store_form(row: Row) -> bytes:
         state = RowState(VERSION, None, None, None, [], row.offset, row.at_ms, row.pending)
     if len(told) > (says in told):
         state.others = [(m[0], m[1], what) for m, what in told.items() if m != says]
+    if row.claim is not None or row.formers:
+        state.claim, state.formers, state.waits, state.via = row.claim, row.formers, row.waits, row.via
     return encode(state)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from stream.core.model import Claim
 from stream.errors import DataError
 
 VERSION: Final = 1
@@ -35,6 +36,9 @@ class RowState(msgspec.Struct, gc=False, omit_defaults=True):
     others: memberships that it said earlier and whose end was not confirmed: [segment, member, present|unknown].
     offset: of the newest event folded into it. at_ms: that event's Kafka timestamp, from which forgetting counts.
     pending: why it waits without holding an offset; null when it does not.
+    claim: what the row says, where it names the customer or the segment by something else: [segment, [terms]]. formers: claims
+    that it said before they were resolved: an earlier life may have added them. waits: why a claim is not resolved; null when it
+    is. via: a short hash of what the claim's references held when it was resolved.
     """
 
     v: int
@@ -45,6 +49,10 @@ class RowState(msgspec.Struct, gc=False, omit_defaults=True):
     offset: int = -1
     at_ms: int = 0
     pending: str | None = None
+    claim: Claim | None = None
+    formers: list[Claim] = []
+    waits: str | None = None
+    via: str | None = None
 
 
 class PartitionState(msgspec.Struct, gc=False, omit_defaults=True):

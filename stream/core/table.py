@@ -7,7 +7,7 @@ else as a removal.
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Final
 
@@ -25,7 +25,8 @@ class MovedRowError(Exception):
 class RowTable:
     """All rows whose memberships have one owner: one partition of a keyed topic, or every partition of the others together.
 
-    `enqueue(standing)` is called when something became owed; `rest(row)` when nothing about a row is open any more.
+    `enqueue(standing)` is called when something became owed; `rest(row)` when nothing about a row is open any more; `hold(row)`
+    when it begins to hold an offset; `claimed(row)` for each stored row that has a claim, while rows are counted.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class RowTable:
         enqueue: Callable[[Standing], None],
         rest: Callable[[Row], None],
         hold: Callable[[Row], None],
+        claimed: Callable[[Row], None] = lambda _: None,
     ) -> None:
         self.sole: Final = sole
         self.parts: dict[TopicPartition, Part] = {}
@@ -47,11 +49,14 @@ class RowTable:
         self.open = False
         self.alive = True
         self.whole = False
+        self.waits: Counter[str] = Counter()
+        """Rows with a claim that is not resolved, by reason."""
         self._counting: Iterator[bool] | None = None
         self.late_until_s = 0.0
         self._enqueue = enqueue
         self._rest = rest
         self._hold = hold
+        self._claimed = claimed
 
     # ---- folding -------------------------------------------------------------------------------------------------
 
@@ -74,11 +79,11 @@ class RowTable:
                 return False
             else:
                 if self.sole and says is not None and len(self.parts) > 1:
-                    self._refuse_moved(part, key)
+                    self.refuse_moved(part, key)
                 row = Row(key, part, None, {}, -1, 0)
                 if was is not None and was != says:
-                    self._change(row, event)
-                    self._touch(row, was, 0)
+                    self.change(row, event)
+                    self.touch(row, was, 0)
                     if says is None:
                         return True
         elif event[0] <= row.offset:
@@ -89,26 +94,34 @@ class RowTable:
             if row.pins or row.first >= 0:
                 row.offset = event[0]
             return True
-        self._change(row, event)
+        self.change(row, event)
         row.says = says
         if old is not None and old != says:
-            self._touch(row, old, -1)
+            self.touch(row, old, -1)
         if says is not None:
-            self._touch(row, says, 1 if old != says else 0)
+            self.touch(row, says, 1 if old != says else 0)
         return True
 
-    def _refuse_moved(self, part: Part, key: bytes) -> None:
-        """Nothing orders two partitions: a row that says something in another one too must not be outvoted silently."""
+    def refuse_moved(self, part: Part, key: bytes) -> None:
+        """Raise MovedRowError where this row says something in another partition, too.
+
+        Nothing orders two partitions: a row that says something in another one too must not be outvoted silently.
+        """
         for other in self.parts.values():
             if other is part or other.tp.topic != part.tp.topic:
                 continue
-            if (key in other.working or key in other.rows) and (row := other.row_at(key)) is not None and row.says:
+            if (
+                (key in other.working or key in other.rows)
+                and (row := other.row_at(key)) is not None
+                and (row.says or row.claim)
+            ):
                 raise MovedRowError(
                     f"a row of partition {other.tp.partition} is written to partition {part.tp.partition} now (partitions were "
                     "raised, or the key's schema changed): let the connector write the table into an empty topic, and begin anew"
                 )
 
-    def _change(self, row: Row, event: Event) -> None:
+    def change(self, row: Row, event: Event) -> None:
+        """The row says something else, or anew, by this event: it holds its offset until that is durable."""
         row.part.working[row.key] = row
         row.offset, row.at_ms, row.ts_ms, size, row.origin = event
         row.pending = None
@@ -117,7 +130,8 @@ class RowTable:
             row.origin_bytes = size
             self._hold(row)
 
-    def _touch(self, row: Row, membership: Membership, sayers: int) -> None:
+    def touch(self, row: Row, membership: Membership, sayers: int) -> None:
+        """The row enters (1), leaves (-1) or repeats (0) this membership: what retail.red holds of it counts as unknown."""
         standing = self.working.get(membership)
         if standing is None:
             standing = self.standing(membership)
@@ -273,7 +287,9 @@ class RowTable:
                         ended[membership] = None
                     elif not (row.pending or "").startswith("refused"):
                         owed[membership] = None
-                if row.says is None and not row.told:
+                if row.claim is not None or row.formers:
+                    self._claimed(row)
+                if row.empty:
                     absent.append((row.at_ms, row.key))
                 if len(counts) + len(lists) >= COUNTS_MAX:
                     self._merge(counts, lists)
@@ -341,5 +357,6 @@ class RowTable:
         self.late.clear()
         self._late_order.clear()
         self.parts.clear()
+        self.waits.clear()
         self._counting = None
         self.open = self.alive = False

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from stream.core.decode.rowkey import row_key
 from stream.core.effects import Commit
-from stream.core.fold import TableSpec
+from stream.core.owners import TableSpec
 from stream.core.model import Membership, TopicPartition
 from stream.core.rowstate import decode_row, row_key_hash
 from tests.sim import oracle

@@ -28,7 +28,7 @@ class Table:
     def rule(self) -> TableRule:
         return TableRule(
             segment=(("column", "segment"),),
-            member_column="member",
+            members=(("id", "member"),),
             present=(Condition("deleted_at", "in", (None,)),) if self.soft else (),
             replica_identity="full" if self.full else "default",
             partitioned_by={"composite": "membership", "routed": "segment"}.get(self.kind, "none"),  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ SEEDS_MAX = 150
 
 def two_in_flight(patch: Patch) -> None:
     """A touched standing is queued although it is under way."""
-    touch = RowTable._touch
+    touch = RowTable.touch
 
     def wrong(self: RowTable, row: Row, membership: Membership, sayers: int) -> None:
         standing = self.standing(membership)
@@ -38,7 +38,7 @@ def two_in_flight(patch: Patch) -> None:
         if busy:
             self._enqueue(standing)
 
-    patch.setattr(RowTable, "_touch", wrong)
+    patch.setattr(RowTable, "touch", wrong)
 
 
 def read_position_committed(patch: Patch) -> None:
@@ -123,7 +123,7 @@ def late_attempts_forgotten(patch: Patch) -> None:
 
 def one_delete_for_all(patch: Patch) -> None:
     """One row that leaves a membership ends it, whoever else says it."""
-    touch = RowTable._touch
+    touch = RowTable.touch
 
     def wrong(self: RowTable, row: Row, membership: Membership, sayers: int) -> None:
         standing = self.standing(membership)
@@ -131,7 +131,7 @@ def one_delete_for_all(patch: Patch) -> None:
             sayers = -standing.sayers
         touch(self, row, membership, sayers)
 
-    patch.setattr(RowTable, "_touch", wrong)
+    patch.setattr(RowTable, "touch", wrong)
 
 
 def aborted_writes_dropped(patch: Patch) -> None:

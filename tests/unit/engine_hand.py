@@ -8,7 +8,7 @@ from typing import Any
 from stream.core.decode.rowkey import row_key
 from stream.core.effects import Alarm, Bury, Commit, Restore, Restored, Send
 from stream.core.engine import Engine
-from stream.core.fold import TableSpec
+from stream.core.owners import TableSpec
 from stream.core.limits import Limits
 from stream.core.mapping import RowMapping, TableRule
 from stream.core.model import Call, Change, Decoded, ItemError, Outcome, Tombstone, TopicPartition
@@ -44,7 +44,7 @@ class Hand:
         self.limits = Limits(**(LIMITS | limits))  # type: ignore[arg-type]
         rule = TableRule(
             (("column", "segment"),),
-            "member",
+            (("id", "member"),),
             replica_identity="full" if full else "default",
             partitioned_by="membership" if keyed else "none",
         )

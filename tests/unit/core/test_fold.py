@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream.core.decode.rowkey import row_key
-from stream.core.fold import REPEAT_TAIL_S, Folder, TableSpec, compare
+from stream.core.fold import REPEAT_TAIL_S, Folder, compare
 from stream.core.mapping import RowMapping, TableRule
 from stream.core.model import (
     UNAVAILABLE,
@@ -22,9 +22,13 @@ from stream.core.model import (
     Truncate,
     Unreadable,
 )
+from stream.core.owners import Owners, TableSpec
+from stream.core.resolver import Identities, Resolver
+from stream.core.resolving import Resolving
 from stream.core.rows import QUEUED, Part, Row, Standing
 from stream.core.rowstate import row_key_hash
 from stream.core.table import RowTable
+from stream.core.verdict import VerdictPolicy
 
 Lsn = int | None
 LSNS = st.tuples(st.none() | st.integers(1, 10**12), st.integers(1, 10**12))
@@ -41,7 +45,7 @@ class Bench:
     def __init__(self, *, claim: Any = "none", full: bool = False, topic: str = "t", partition: int = 0) -> None:
         rule = TableRule(
             (("column", "segment"),),
-            "member",
+            (("id", "member"),),
             replica_identity="full" if full else "default",
             partitioned_by=claim,
         )
@@ -49,7 +53,11 @@ class Bench:
         self.tally: Counter[tuple[str, ...]] = Counter()
         self.letters: list[tuple[int, str]] = []
         self.alarms: list[str] = []
-        self.folder = Folder(self.tally, self._bury, lambda kind, _: self.alarms.append(kind), b"secret")
+        resolver = Resolver(Identities(), VerdictPolicy(), self.tally, lambda kind, _: self.alarms.append(kind))
+        resolving = Resolving(resolver, lambda _part, _code: "", lambda topic, _: self.alarms.append(topic))
+        self.folder = Folder(
+            self.tally, self._bury, lambda kind, _: self.alarms.append(kind), b"secret", Owners(), resolving
+        )
         self.table = RowTable(sole=True, enqueue=self._enqueue, rest=lambda _: None, hold=self._hold)
         self.part = self.other(topic, partition)
         self.next = 0

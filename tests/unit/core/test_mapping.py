@@ -32,7 +32,7 @@ WIRE = st.one_of(
 
 
 def mapping(segment: Any = COLUMN, present: tuple[Condition, ...] = (), **more: Any) -> RowMapping:
-    return RowMapping(TableRule(segment, "member", present, **more))
+    return RowMapping(TableRule(segment, (("id", "member"),), present, **more))
 
 
 def change(*after: Any, before: Any = None, op: str = "u", key: Any = None) -> Change:

@@ -1,0 +1,479 @@
+"""From what the source knows of a customer or segment to retail.red's: references, look-ups, their answers and repetitions.
+
+A *term* names a customer: `email:max@example.com`, `number:10001`, `id:c-1`, `ref:customers:42`. What the reference holds is
+expanded; emails and numbers are looked up, many in one question. Whoever is not found waits: its rows are durable, and the question
+is repeated when a quarter of the row's age has passed again, so slower and slower, at a rate of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, cast
+
+import msgspec
+
+from stream.core.claims import CODE, REFERENCE, term
+from stream.core.identity import Found, IdentityRule, judge, url_bytes
+from stream.core.limits import LookupLimits
+from stream.core.mapping import SEGMENT_CODE, Refusal, code_part
+from stream.core.model import Claim, IdentityKind, Lookup, LookupOutcome
+from stream.core.rows import RowRef
+from stream.core.verdict import VerdictPolicy
+
+# why a claim is not resolved: the reasons of pending rows
+LOOKUP: Final = "lookup"
+LOOKUP_FAILED: Final = "lookup_failed"
+MISSING: Final = "customer_missing"
+UNKNOWN: Final = "customer_unknown"
+AMBIGUOUS: Final = "customer_ambiguous"
+UNCERTAIN: Final = "customer_uncertain"
+NO_CUSTOMER_ROW: Final = "customer_reference"
+NO_SEGMENT_ROW: Final = "segment_reference"
+
+UNANSWERED: Final = frozenset({LOOKUP, LOOKUP_FAILED})
+_WHY: Final = {"missing": MISSING, "ambiguous": AMBIGUOUS, "uncertain": UNCERTAIN}
+
+FRESH, ASKED, RESTING, DUE = range(4)
+
+RETRY_AGE_SHARE: Final = 4
+"""A customer who was not found is looked for again when a quarter of the row's age has passed."""
+
+REFS_LIST_MAX: Final = 16
+REFUSED_REMEMBERED_MAX: Final = 100_000
+
+_TOO_LONG: Final = frozenset({400, 413, 414, 422, 431})
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A reference as the resolver sees it. get(key): the values kept of its row, None when there is none.
+
+    kinds: what each value is, in order of preference: id, number, email; or `code` alone.
+    """
+
+    get: Callable[[str], tuple[Any, ...] | None]
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """How customers and segments are found: what the operator set, by name of each reference."""
+
+    rule: IdentityRule = field(default_factory=IdentityRule)
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    limits: LookupLimits = field(default_factory=LookupLimits)
+
+
+class Resolved(NamedTuple):
+    """id is "" where the customer is not known, then why says why."""
+
+    id: str
+    why: str
+
+
+class Wait(msgspec.Struct, gc=False):
+    """The rows that wait for one term, and where its question is. value: as the source has it. due_s: of a resting one."""
+
+    value: str
+    refs: list[RowRef] | dict[RowRef, None]
+    state: int = RESTING
+    why: str = LOOKUP
+    due_s: int = 0
+
+
+def _compact(refs: list[RowRef]) -> list[RowRef] | dict[RowRef, None]:
+    """Nearly always one row; but thousands may wait for one segment, and a list of so many is slow to search."""
+    return refs if len(refs) <= REFS_LIST_MAX else dict.fromkeys(refs)
+
+
+class Resolver:
+    """Answers, waits and questions; it knows rows by their place alone.
+
+    tally counts by (metric, label…); alarm(kind, text) is for people.
+    """
+
+    def __init__(
+        self,
+        identities: Identities,
+        policy: VerdictPolicy,
+        tally: Counter[tuple[str, ...]],
+        alarm: Callable[[str, str], None],
+    ) -> None:
+        self.rule: Final = identities.rule
+        self._references: Final = identities.references
+        self._limits: Final = identities.limits
+        self._policy: Final = policy
+        self._tally: Final = tally
+        self._alarm: Final = alarm
+        self._waits: dict[str, Wait] = {}
+        self._found: dict[str, tuple[str, str, float]] = {}
+        self._fresh: dict[IdentityKind, dict[str, None]] = {"email": {}, "number": {}}
+        self._due: deque[str] = deque()
+        self._wheel: dict[int, list[str]] = {}
+        self._wheel_s = -1
+        self._flights: dict[int, tuple[Lookup, list[str]]] = {}
+        self._numbers = 0
+        self._values_max = identities.limits.values_max
+        self._not_before_s = float("-inf")
+        self._retry_s = float("-inf")
+        self._failures = 0
+        self._now_s = 0.0
+        self._codes: dict[str, str] = {}
+        self._said: set[str] = set()
+        self._refused: set[str] = set()
+
+    def tick(self, now_s: float) -> None:
+        """The time of what follows."""
+        self._now_s = now_s
+
+    def waiting(self) -> int:
+        """Terms that rows wait for."""
+        return len(self._waits)
+
+    # ---- what is known -------------------------------------------------------------------------------------------
+
+    def segment(self, segment: str) -> str:
+        """The code of a claim's segment; "" while its reference does not tell. A code in use is kept when it changes there."""
+        if segment.startswith(CODE):
+            return segment[len(CODE) :]
+        name, key = segment[len(REFERENCE) :].split(":", 1)
+        row = self._references[name].get(key)
+        used = self._codes.get(segment, "")
+        raw = code_part(row[0]) if row is not None else ""
+        if isinstance(raw, Refusal) or (raw and SEGMENT_CODE.fullmatch(raw) is None):
+            if segment not in self._said:
+                self._said.add(segment)
+                self._alarm("segment_code", f"reference {name}, key {key}: it holds no usable segment code")
+            return used
+        if used and raw and raw != used and f"{segment}={raw}" not in self._said:
+            self._said.add(f"{segment}={raw}")
+            self._alarm(
+                "segment_code_changed",
+                f"reference {name}, key {key}: the code changed from {used} to {raw}; its members stay in {used}. To move "
+                f"them: segstream segments --accept {raw}",
+            )
+        if raw and not used:
+            self._codes[segment] = raw
+        return used or raw
+
+    def uses(self, segment: str, code: str) -> None:
+        """A stored row was resolved to this code: it is the one in use, whatever the reference says now."""
+        if segment.startswith(REFERENCE):
+            self._codes.setdefault(segment, code)
+
+    def accept(self, segment: str, code: str) -> None:
+        """The operator accepts that the segment of this reference has this code now."""
+        self._codes[segment] = code
+
+    def expand(self, terms: Iterable[str]) -> tuple[list[str], bool]:
+        """Emails, numbers and ids, in order of preference, and whether some reference does not have its row."""
+        plain: list[str] = []
+        absent = False
+        for one in terms:
+            if not one.startswith(REFERENCE):
+                plain.append(one)
+                continue
+            name, key = one[len(REFERENCE) :].split(":", 1)
+            reference = self._references[name]
+            row = reference.get(key)
+            if row is None:
+                absent = True
+                continue
+            plain.extend(
+                found
+                for kind, value in zip(reference.kinds, row, strict=True)
+                if not isinstance(found := term(kind, value), Refusal)
+            )
+        return plain, absent
+
+    def via(self, claim: Claim) -> str | None:
+        """A short hash of what the claim's references hold of the customer now; None where it has none."""
+        if not any(one.startswith(REFERENCE) for one in claim.terms):
+            return None
+        plain, _ = self.expand(claim.terms)
+        return hashlib.blake2b("\n".join(plain).encode(), digest_size=6).hexdigest()
+
+    def customer(self, terms: tuple[str, ...]) -> Resolved:
+        """Whom these terms mean, by what is known now. A term that was never asked for leaves LOOKUP as the reason."""
+        plain, absent = self.expand(terms)
+        why = NO_CUSTOMER_ROW if absent or not plain else MISSING
+        for one in plain:
+            kind, value = one.split(":", 1)
+            if kind == "id":
+                return Resolved(value, "")
+            place = self.rule.term(kind, value)
+            known = self._found.get(place)
+            if known is not None and known[2] > self._now_s:
+                if known[0]:
+                    self._tally["lookups", "cached"] += 1
+                    return Resolved(known[0], "")
+                said = known[1]
+            else:
+                wait = self._waits.get(place)
+                said = wait.why if wait is not None else LOOKUP
+            if said != MISSING:
+                return Resolved("", said)
+        return Resolved("", why)
+
+    # ---- waiting -------------------------------------------------------------------------------------------------
+
+    def enlist(self, ref: RowRef, claim: Claim, *, rests: str = "", wall_ms: int = 0, at_ms: int = 0) -> None:
+        """This row waits for whatever of the claim is not known. rests: it did so before this life, for this reason."""
+        terms, _ = self.expand(claim.terms)
+        for one in (claim.segment, *claim.terms):
+            if one.startswith(REFERENCE):
+                self._add(one, "", ref)
+        asked = False
+        for one in terms:
+            kind, value = one.split(":", 1)
+            if kind == "id":
+                return
+            place = self.rule.term(kind, value)
+            known = self._found.get(place)
+            if known is not None and known[2] > self._now_s and not rests:
+                if known[0]:
+                    return
+                wait = self._add(place, value, ref)
+                if wait.state == RESTING and not wait.due_s:
+                    self._rest(place, wait, known[1], known[2] - self._now_s)
+                continue
+            new = place not in self._waits
+            wait = self._add(place, value, ref)
+            if not new:
+                asked = asked or wait.state in (FRESH, ASKED)
+            elif rests:
+                # spread over what its age allows, so that a restart asks no more than going on would have
+                delay_s = self._delay_s(wall_ms - at_ms)
+                self._rest(place, wait, rests, delay_s * (int.from_bytes(ref[1][:2], "big") + 1) / 65_536)
+            elif not asked:
+                asked = True
+                wait.state, wait.why = FRESH, LOOKUP
+                self._fresh[cast("IdentityKind", kind)][place] = None
+            else:
+                # it is asked for only when the preferred one is not found
+                del self._waits[place]
+
+    def _add(self, place: str, value: str, ref: RowRef) -> Wait:
+        wait = self._waits.get(place)
+        if wait is None:
+            wait = self._waits[place] = Wait(value, [ref])
+        elif isinstance(wait.refs, dict):
+            wait.refs[ref] = None
+        elif ref not in wait.refs:
+            wait.refs.append(ref)
+            wait.refs = _compact(wait.refs)
+        return wait
+
+    def _delay_s(self, age_ms: float) -> float:
+        limits = self._limits
+        return min(limits.retry_cap_s, max(limits.retry_s, age_ms / 1000 / RETRY_AGE_SHARE))
+
+    def _rest(self, place: str, wait: Wait, why: str, delay_s: float) -> None:
+        wait.state, wait.why = RESTING, why
+        wait.due_s = int(self._now_s + delay_s) + 1
+        self._wheel.setdefault(wait.due_s, []).append(place)
+        if self._wheel_s < 0:
+            self._wheel_s = int(self._now_s)
+
+    def forget(self, claim: Claim, why: str, customer: str, at_ms: int, wall_ms: int) -> None:
+        """This id was found for these terms, and the members route does not know it: they are looked up again, after a while.
+
+        The first time soon, as an index may lag; whoever is found and refused again waits for as long as a missing one.
+        """
+        delay_s = self._limits.retry_s if customer not in self._refused else self._delay_s(wall_ms - at_ms)
+        if len(self._refused) >= REFUSED_REMEMBERED_MAX:
+            self._refused.clear()
+        self._refused.add(customer)
+        for one in self.expand(claim.terms)[0]:
+            kind, value = one.split(":", 1)
+            if kind != "id":
+                self._found[self.rule.term(kind, value)] = ("", why, self._now_s + delay_s)
+
+    def hurry(self, name: str, keys: Iterable[str]) -> list[RowRef]:
+        """These rows of a reference changed: whom it names now is looked up at once; returns the rows that waited for them."""
+        refs: dict[tuple[int, bytes], RowRef] = {}
+        for key in keys:
+            place = f"{REFERENCE}{name}:{key}"
+            wait = self._waits.pop(place, None)
+            if wait is not None:
+                refs.update({(id(ref[0]), ref[1]): ref for ref in wait.refs})
+            for one in self.expand((place,))[0] if "code" not in self._references[name].kinds else ():
+                kind, value = one.split(":", 1)
+                found = self._waits.get(self.rule.term(kind, value))
+                if found is not None and found.state == RESTING:
+                    found.state = DUE
+                    self._due.appendleft(self.rule.term(kind, value))
+        return list(refs.values())
+
+    # ---- asking --------------------------------------------------------------------------------------------------
+
+    def lookups(self, now_s: float, interested: Callable[[RowRef], int]) -> list[Lookup]:
+        """The questions to ask now. interested(ref): the Kafka time (ms) of a row that still waits, 0 for one that does not."""
+        self._now_s = now_s
+        self._turn_wheel(now_s)
+        asks: list[Lookup] = []
+        if now_s < self._not_before_s:
+            return asks
+        for kind, fresh in self._fresh.items():
+            while fresh and len(self._flights) < self._limits.slots:
+                asks.append(self._ask(kind, fresh))
+        if self._due and now_s >= self._retry_s and len(self._flights) < self._limits.slots:
+            again = self._again(interested)
+            if again:
+                kind = cast("IdentityKind", next(iter(again)).split(":", 1)[0])
+                asks.append(self._ask(kind, again))
+                self._due.extend(again)
+                self._retry_s = max(self._retry_s, now_s - 1.0) + 1.0 / self._limits.retries_per_s
+        return asks
+
+    def _turn_wheel(self, now_s: float) -> None:
+        if self._wheel_s < 0:
+            return
+        while self._wheel_s < int(now_s):
+            self._wheel_s += 1
+            for place in self._wheel.pop(self._wheel_s, ()):
+                wait = self._waits.get(place)
+                if wait is not None and wait.state == RESTING and wait.due_s == self._wheel_s:
+                    wait.state = DUE
+                    self._due.append(place)
+
+    def _again(self, interested: Callable[[RowRef], int]) -> dict[str, None]:
+        """The next that are due, of one kind, without those that nobody waits for any more."""
+        places: dict[str, None] = {}
+        kind = ""
+        while self._due and len(places) < self._values_max:
+            place = self._due[0]
+            wait = self._waits.get(place)
+            if wait is None or wait.state != DUE:
+                self._due.popleft()
+                continue
+            if kind and not place.startswith(kind):
+                break
+            self._due.popleft()
+            wait.refs = _compact([ref for ref in wait.refs if interested(ref)])
+            if not wait.refs:
+                del self._waits[place]
+                continue
+            kind = kind or place[: place.index(":") + 1]
+            places[place] = None
+        return places
+
+    def _ask(self, kind: IdentityKind, places: dict[str, None]) -> Lookup:
+        """One question, as long as the limits allow; what it takes leaves `places`."""
+        values: dict[str, None] = {}
+        taken: list[str] = []
+        room_bytes = self._limits.url_bytes_max
+        for place in places:
+            wait = self._waits.get(place)
+            if wait is None:
+                taken.append(place)
+                continue
+            asked = self.rule.asked(kind, wait.value)
+            room_bytes -= sum(map(url_bytes, asked))
+            if values and (room_bytes < 0 or len(values) + len(asked) > self._values_max):
+                break
+            values.update(dict.fromkeys(asked))
+            taken.append(place)
+            wait.state = ASKED
+        for place in taken:
+            del places[place]
+        self._numbers += 1
+        lookup = Lookup(self._numbers, kind, tuple(values))
+        self._flights[lookup.number] = (lookup, [place for place in taken if place in self._waits])
+        return lookup
+
+    # ---- answers -------------------------------------------------------------------------------------------------
+
+    def settle(
+        self, outcome: LookupOutcome, now_s: float, wall_ms: int, jitter: float, interested: Callable[[RowRef], int]
+    ) -> list[RowRef]:
+        """An answer came. Returns the rows to be resolved again."""
+        self._now_s = now_s
+        flight = self._flights.pop(outcome.lookup.number, None)
+        if flight is None:
+            return []
+        lookup, places = flight
+        waits = {place: wait for place in places if (wait := self._waits.get(place)) is not None}
+        refs: dict[tuple[int, bytes], RowRef] = {}
+        for wait in waits.values():
+            refs.update({(id(ref[0]), ref[1]): ref for ref in wait.refs})
+        if outcome.kind != "answered":
+            self._failed(outcome, lookup, waits, now_s, jitter)
+            return list(refs.values())
+        self._failures = 0
+        found = judge(outcome, [wait.value for wait in waits.values()], self.rule)
+        for place, wait in waits.items():
+            self._take(place, wait, found[wait.value], wall_ms, interested)
+        return list(refs.values())
+
+    def _take(self, place: str, wait: Wait, found: Found, wall_ms: int, interested: Callable[[RowRef], int]) -> None:
+        self._tally["lookups", found.kind] += 1
+        if found.kind == "found":
+            del self._waits[place]
+            self._remember(place, found.id, "", self._limits.found_ttl_s)
+            return
+        why = _WHY[found.kind]
+        if found.kind == "uncertain":
+            self._alarm("lookup_uncertain", f"the customer service's answer does not tell who is meant: {found.why}")
+        if found.kind == "missing":
+            self._remember(place, "", MISSING, self._limits.missing_ttl_s)
+        newest_ms = max(map(interested, wait.refs), default=0)
+        self._rest(place, wait, why, self._delay_s(wall_ms - newest_ms) if newest_ms else self._limits.retry_s)
+
+    def _remember(self, place: str, customer: str, why: str, ttl_s: float) -> None:
+        self._found.pop(place, None)
+        while len(self._found) >= self._limits.cache_max:
+            del self._found[next(iter(self._found))]
+        self._found[place] = (customer, why, self._now_s + ttl_s)
+
+    def _failed(
+        self, outcome: LookupOutcome, lookup: Lookup, waits: dict[str, Wait], now_s: float, jitter: float
+    ) -> None:
+        self._tally["lookups", "failed"] += 1
+        fresh = self._fresh[lookup.kind]
+        for wait in waits.values():
+            wait.state, wait.why = FRESH, LOOKUP_FAILED
+        if outcome.status in _TOO_LONG:
+            if len(lookup.values) > 1:
+                self._values_max = max(1, len(lookup.values) // 2)
+                self._alarm(
+                    "lookup_too_long",
+                    f"the customer service refuses a list of {len(lookup.values)} values (HTTP {outcome.status}): "
+                    f"{self._values_max} from now on; set retail_red.lookup_values_max",
+                )
+            else:
+                self._alarm(
+                    "lookup_refused",
+                    f"the customer service refuses a look-up (HTTP {outcome.status}): {outcome.reason}",
+                )
+                for place, wait in waits.items():
+                    self._rest(place, wait, UNCERTAIN, self._limits.retry_cap_s)
+                return
+        else:
+            self._failures += 1
+            wait_s = self._policy.delay_s(self._failures, jitter)
+            if outcome.retry_after_s is not None:
+                wait_s = max(wait_s, min(outcome.retry_after_s, self._policy.retry_after_cap_s))
+            elif outcome.status == 429:
+                wait_s = max(wait_s, self._policy.backoff_s(self._failures) / 2)
+            if outcome.kind == "failed" and outcome.reason in ("auth", "credentials"):
+                wait_s = max(wait_s, self._policy.retry_cap_s)
+                self._alarm(
+                    "lookup_auth", f"the customer service refuses this program: {outcome.message or outcome.reason}"
+                )
+            self._not_before_s = max(self._not_before_s, now_s + wait_s)
+        self._fresh[lookup.kind] = {**dict.fromkeys(waits), **fresh}
+
+    def next_s(self) -> float:
+        """When a question becomes due by time alone; infinite when none does."""
+        next_s = float("inf")
+        if any(self._fresh.values()) and len(self._flights) < self._limits.slots:
+            next_s = self._not_before_s
+        elif self._due and len(self._flights) < self._limits.slots:
+            next_s = max(self._not_before_s, self._retry_s)
+        if self._wheel:
+            next_s = min(next_s, self._now_s + 1.0)
+        return next_s
