@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "run": "keep the segments equal to the tables, until stopped",
     "check": "say whether settings, Kafka and retail.red fit together, and change nothing",
+    "probe": "ask retail.red for its limits and manners, with a throw-away segment",
     "settings": "print every setting with its meaning and default, as YAML",
     "sandbox": "serve a simulated retail.red on this machine",
     "demo": "show the whole on this machine, without Kafka or an account",

@@ -9,7 +9,20 @@ import pytest
 ROOT = Path(__file__).parents[2] / "stream"
 MODULES = sorted(ROOT.rglob("*.py"))
 
-LAYERS = ("errors", "settings", "core", "edge", "wiring", "loop", "compare", "check", "cli", "sandbox", "demo")
+LAYERS = (
+    "errors",
+    "settings",
+    "core",
+    "edge",
+    "wiring",
+    "loop",
+    "compare",
+    "check",
+    "survey",
+    "cli",
+    "sandbox",
+    "demo",
+)
 # what each layer may import of the others, besides itself
 ALLOWED = {
     "errors": set(),
@@ -20,7 +33,8 @@ ALLOWED = {
     "loop": {"errors", "settings", "core", "edge", "wiring"},
     "compare": {"errors", "settings", "core", "edge", "wiring"},
     "check": {"errors", "settings", "core", "edge", "wiring"},
-    "cli": {"errors", "settings", "core", "edge", "wiring", "loop", "compare", "check", "sandbox", "demo"},
+    "survey": {"errors", "settings", "core", "edge"},
+    "cli": {"errors", "settings", "core", "edge", "wiring", "loop", "compare", "check", "survey", "sandbox", "demo"},
     "sandbox": {"errors"},
     "demo": {"errors", "settings", "sandbox"},
 }

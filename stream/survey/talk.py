@@ -1,0 +1,159 @@
+"""Questions over the wire: counted, limited, repeated where trouble may pass; and the search for a limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from stream.core.model import ItemError
+from stream.edge.answers import read_answer, read_json, retry_after_s
+from stream.edge.direct import Direct, Which
+from stream.edge.exchange import MaybeSent, NotSent
+from stream.edge.token import TokenUnavailable
+from stream.errors import AuthError
+
+REQUESTS_MAX: Final = 600
+LASTS_S_MAX: Final = 900.0
+TRIES: Final = 3
+THROTTLED_TRIES: Final = 8
+WAIT_S_MAX: Final = 30.0
+HEADERS: Final = ("x-ratelimit", "x-rate-limit", "ratelimit", "retry-after")
+
+
+class Stopped(Exception):
+    """Nothing is asked any more; the text says why."""
+
+
+class Unclear(Exception):
+    """This question has no answer; the text says why."""
+
+
+class Reply(NamedTuple):
+    """status 0: no answer came, `text` says how. value: the JSON object, {} when there is none."""
+
+    status: int
+    value: dict[str, Any]
+    errors: tuple[ItemError, ...]
+    text: str
+    at_s: float
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def codes(self) -> str:
+        """The codes of the items' errors, each once."""
+        return ", ".join(sorted({error.code or "none" for error in self.errors}))
+
+    @property
+    def said(self) -> str:
+        """For people: the status, and what errors[] holds."""
+        if not self.status:
+            return f"no answer ({self.text})"
+        plural = "s" if "," in self.codes else ""
+        return f"HTTP {self.status}" + (f" with errors[], code{plural} {self.codes}" if self.errors and self.ok else "")
+
+    def sure(self) -> Reply:
+        """Itself, unless it says nothing about the question: raises Unclear."""
+        if not self.status or self.status == 429 or self.status >= 500:
+            raise Unclear(f"retail.red gave {self.said}, again and again")
+        return self
+
+
+class Talk:
+    """All requests of one survey. `wait` sleeps."""
+
+    def __init__(self, direct: Direct, wait: Callable[[float], None] = time.sleep) -> None:
+        self.direct = direct
+        self.wait = wait
+        self.requests = 0
+        self.throttled = 0
+        self.headers: dict[str, str] = {}
+        self.stopped = ""
+        self._end_s = time.monotonic() + LASTS_S_MAX
+
+    def ask(
+        self, method: str, of: Which, path: str, query: str = "", body: bytes = b"", *, tries: int = TRIES
+    ) -> Reply:
+        """Ask; trouble that may pass is waited for. Raises Stopped, AuthError."""
+        tried = throttled = 0
+        while True:
+            self._count()
+            reply, after_s = self._once(method, of, path, query, body)
+            if reply.status == 429:
+                throttled += 1
+                self.throttled += 1
+                if throttled >= THROTTLED_TRIES:
+                    return reply
+                self.wait(min(WAIT_S_MAX, max(after_s or 0.0, 0.25 * 2**throttled)))
+            elif not reply.status or reply.status >= 500:
+                tried += 1
+                if tried >= tries:
+                    return reply
+                self.wait(min(WAIT_S_MAX, max(after_s or 0.0, 0.25 * 2**tried)))
+            else:
+                return reply
+
+    def _count(self) -> None:
+        if self.stopped:
+            raise Stopped(self.stopped)
+        if self.requests >= REQUESTS_MAX or time.monotonic() > self._end_s:
+            self.stopped = f"not asked any more after {REQUESTS_MAX} requests or {LASTS_S_MAX:g} s"
+            raise Stopped(self.stopped)
+        self.requests += 1
+
+    def allow(self, requests: int, lasts_s: float) -> None:
+        """Let so much more be asked, whatever was used up: for the clean-up."""
+        self.stopped = ""
+        self.requests = min(self.requests, REQUESTS_MAX - requests)
+        self._end_s = max(self._end_s, time.monotonic() + lasts_s)
+
+    def _once(self, method: str, of: Which, path: str, query: str, body: bytes) -> tuple[Reply, float | None]:
+        try:
+            answer = self.direct.ask(method, of, path, query, body)
+        except TokenUnavailable as error:
+            return Reply(0, {}, (), str(error), time.monotonic()), error.retry_after_s
+        except (NotSent, MaybeSent) as fact:
+            return Reply(0, {}, (), fact.code, time.monotonic()), None
+        at_s = time.monotonic()
+        for name, raw in answer.headers.items():
+            text = name.decode("latin-1")
+            if text.startswith(HEADERS):
+                self.headers.setdefault(text, raw.decode("latin-1")[:80])
+        if answer.status == 401:
+            raise AuthError("retail.red refuses a fresh token (HTTP 401)", advice="check the credentials' rights")
+        try:
+            value = read_json(answer)
+        except ValueError:
+            value = None
+        reading = read_answer(answer)
+        found = value if isinstance(value, dict) else {}
+        return Reply(answer.status, found, reading.errors, reading.code, at_s), retry_after_s(answer)
+
+
+def largest(
+    start: int, most: int, works: Callable[[int], bool], grain: Callable[[int], int] = lambda _: 1
+) -> tuple[int, int]:
+    """The largest number that works and the least that is known not to (0: none was refused), up to `most`.
+
+    Doubles from `start` to the first refusal, then halves the gap until it is no wider than grain(the larger).
+    Nothing is known about what is not monotonous. (0, start) when the start is refused already.
+    """
+    good, bad, size = 0, 0, min(start, most)
+    while not bad:
+        if works(size):
+            good = size
+            if size == most:
+                return good, 0
+            size = min(most, 2 * size)
+        else:
+            bad = size
+    while bad - good > grain(bad):
+        middle = (good + bad) // 2
+        if works(middle):
+            good = middle
+        else:
+            bad = middle
+    return good, bad
