@@ -90,6 +90,8 @@ class Reference:
         self.wider: tuple[str, ...] = ()
         """The record key's columns where it has more than the reference's key: several rows may share that key."""
         self.counts: Counter[str] = Counter()
+        self.details: dict[str, str] = {}
+        """One line about the first unreadable record of each reason."""
         self._key: Final = places[rule.key]
         self._columns: Final = tuple([places[name] for name in rule.columns])
 
@@ -146,6 +148,7 @@ class Reference:
                 self.halted = item.detail  # type: ignore[union-attr]
             elif kind is Unreadable:
                 self.counts[item.reason] += 1  # type: ignore[union-attr]
+                self.details.setdefault(item.reason, item.detail)  # type: ignore[union-attr]
             elif kind is Truncate:
                 self.counts["truncate"] += 1
             else:
