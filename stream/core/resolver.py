@@ -239,11 +239,12 @@ class Resolver:
                 wait = self._add(place, value, ref)
                 if wait.state == RESTING and not wait.due_s:
                     self._rest(place, wait, known[1], known[2] - self._now_s)
+                asked = asked or known[1] != MISSING
                 continue
             new = place not in self._waits
             wait = self._add(place, value, ref)
             if not new:
-                asked = asked or wait.state in (FRESH, ASKED)
+                asked = asked or wait.why != MISSING
             elif rests:
                 # spread over what its age allows, so that a restart asks no more than going on would have
                 delay_s = self._delay_s(wall_ms - at_ms)

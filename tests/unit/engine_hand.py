@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from stream.core.claims import mapping
 from stream.core.decode.rowkey import row_key
-from stream.core.effects import Alarm, Bury, Commit, Restore, Restored, Send
+from stream.core.effects import Alarm, Ask, Bury, Commit, Restore, Restored, Send
 from stream.core.engine import Engine
-from stream.core.owners import TableSpec
+from stream.core.identity import IdentityRule
 from stream.core.limits import Limits
-from stream.core.mapping import RowMapping, TableRule
-from stream.core.model import Call, Change, Decoded, ItemError, Outcome, Tombstone, TopicPartition
+from stream.core.mapping import TableRule
+from stream.core.model import (
+    Call,
+    Change,
+    Customer,
+    Decoded,
+    ItemError,
+    Lookup,
+    LookupOutcome,
+    Outcome,
+    Tombstone,
+    TopicPartition,
+)
+from stream.core.owners import TableSpec
+from stream.core.resolver import Identities, Reference
 from stream.core.rowstate import META_KEY, PartitionState, RowState, decode_row, encode, row_key_hash
 from stream.core.verdict import VerdictPolicy
 
@@ -37,18 +51,35 @@ def position(lsn: int) -> str:
 class Hand:
     """sent, buried, alarms: what the engine asked for, oldest first. state, offsets: what is durable."""
 
-    def __init__(self, *, keyed: bool = False, full: bool = False, partitions: int = 1, **limits: float) -> None:
+    def __init__(
+        self,
+        *,
+        keyed: bool = False,
+        full: bool = False,
+        partitions: int = 1,
+        members: tuple[tuple[str, str], ...] = (("id", "member"),),
+        segments: str = "",
+        identity: IdentityRule | None = None,
+        references: dict[str, tuple[tuple[str, ...], dict[str, tuple[Any, ...]]]] | None = None,
+        **limits: float,
+    ) -> None:
         self.keyed = keyed
         self.now = 100.0
         self.partitions = partitions
         self.limits = Limits(**(LIMITS | limits))  # type: ignore[arg-type]
         rule = TableRule(
             (("column", "segment"),),
-            (("id", "member"),),
+            members,
             replica_identity="full" if full else "default",
             partitioned_by="membership" if keyed else "none",
+            segment_reference=segments,
         )
-        self.spec = TableSpec(RowMapping(rule), sole=not keyed)
+        self.spec = TableSpec(mapping(rule), sole=not keyed)
+        self.tables = {name: rows for name, (_, rows) in (references or {}).items()}
+        self.identities = Identities(
+            identity or IdentityRule(),
+            {name: Reference(rows.get, kinds) for name, (kinds, rows) in (references or {}).items()},
+        )
         self.ends = [0] * partitions
         self.log: list[list[tuple[int, Decoded]]] = [[] for _ in range(partitions)]
         self.state: dict[TopicPartition, dict[bytes, bytes]] = {tp(p): {} for p in range(partitions)}
@@ -60,7 +91,11 @@ class Hand:
 
     def boot(self) -> None:
         """A new process: what was not durable is gone."""
-        self.engine = Engine(lambda _topic: self.spec, self.limits, VerdictPolicy(0.1, 1.0, 1.0))
+        self.engine = Engine(
+            lambda _topic: self.spec, self.limits, VerdictPolicy(0.1, 1.0, 1.0), identities=self.identities
+        )
+        self.engine.references_ready = True
+        self.lookups: list[Lookup] = []
         self.engine.partitions_known(TOPIC, self.partitions)
         self.sent: list[Call] = []
         self.buried: list[Bury] = []
@@ -157,6 +192,8 @@ class Hand:
                     self.acknowledge(effect)
             elif isinstance(effect, Restore):
                 self.asked.extend(effect.tps)
+            elif isinstance(effect, Ask):
+                self.lookups.append(effect.lookup)
             elif isinstance(effect, Bury):
                 self.buried.append(effect)
                 self.engine.buried(effect.token)
@@ -187,6 +224,21 @@ class Hand:
         if kind != "answered":
             status = 0
         self.engine.settle(Outcome(call, kind, status, tuple(errors), None, "", "", self.now, 0.0), self.now, 0.5)
+
+    def refer(self, name: str, key: str, *values: Any) -> None:
+        """A row of a reference is this now."""
+        self.tables[name][key] = values
+        self.engine.references_changed(name, [key])
+
+    def look(self, *customers: Customer, kind: Any = "answered", status: int = 200, **more: Any) -> Lookup:
+        """The one look-up that is asked now, answered with these customers."""
+        self.settle()
+        assert len(self.lookups) == 1, self.lookups
+        lookup = self.lookups.pop()
+        values: dict[str, Any] = {"whole": True, "reason": "", "message": "", "retry_after_s": None} | more
+        outcome = LookupOutcome(lookup, kind, customers, status=status, at_s=self.now, duration_s=0.0, **values)
+        self.engine.looked_up(outcome, self.now, int(self.now * 1000), 0.5)
+        return lookup
 
     def only(self) -> Call:
         """The one call that is sent now."""
