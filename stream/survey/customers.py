@@ -14,6 +14,7 @@ from stream.survey.throwaway import quoted
 
 PAGE_MAX: Final = 1_000
 GATHERED_PAGE: Final = 200
+ROWS: Final = 10
 WINDOW_MAX: Final = 20_000
 VALUES_MAX: Final = 1_000
 URL_BYTES_MAX: Final = 16_000
@@ -35,12 +36,12 @@ class Customers:
     sample: Row = field(default_factory=dict)
     url_bytes: int = URL_BYTES_MAX
 
-    def ask(self, tree: object, rows: int = 10, *, parameter: str = "", offset: int = 0, pad: int = 0) -> Reply:
+    def ask(self, tree: object, rows: int = ROWS, *, parameter: str = "", offset: int = 0, pad: int = 0) -> Reply:
         return self.talk.ask("GET", "customer", "/customers", self.query(tree, rows, parameter, offset, pad), tries=2)
 
     def query(self, tree: object, rows: int, parameter: str = "", offset: int = 0, pad: int = 0) -> str:
         """The encoded query; tree None: no filter. pad: blanks inside the filter's JSON, three bytes each."""
-        query = f"limit={rows}" + (f"&offset={offset}" if offset else "")
+        query = f"limit={rows if tree is None else min(rows, self.page_rows)}" + (f"&offset={offset}" if offset else "")
         if tree is None:
             return query
         text = quoted(msgspec.json.encode(tree).decode())
@@ -49,8 +50,8 @@ class Customers:
     # ---- which parameter -----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """The first page, without any filter."""
-        reply = self.ask(None, self.page_rows).sure()
+        """The first page, as long as it comes by itself, without any filter."""
+        reply = self.talk.ask("GET", "customer", "/customers").sure()
         rows = rows_of(reply)
         if rows is None:
             raise Unclear(f"the customers cannot be listed: {reply.said}")
@@ -177,12 +178,17 @@ class Customers:
         """How long a URL may be: blanks in the filter's JSON make it long and change nothing."""
         self._needs_parameter()
         said, own = "", self.sample["id"]
-        tree = {"id": {"$in": [own, str(uuid.uuid4())]}}
-        bare = len(self.talk.direct.target("customer", "/customers", self.query(tree, 10)))
+        nobody = str(uuid.uuid4())
+
+        def tree(longer: int) -> dict[str, Any]:
+            return {"id": {"$in": [own, nobody + "x" * longer]}}
+
+        bare = len(self.talk.direct.target("customer", "/customers", self.query(tree(0), ROWS)))
 
         def works(size: int) -> bool:
             nonlocal said
-            reply = self.ask(tree, pad=max(0, size - bare) // len(SPACE))
+            blanks, rest = divmod(max(0, size - bare), len(SPACE))
+            reply = self.ask(tree(rest), pad=blanks)
             fits = _only(reply, {own})
             said = said if fits else (reply.said if not reply.ok else "another answer than to the short question")
             return fits
@@ -203,7 +209,7 @@ class Customers:
 
         def works(size: int) -> bool:
             nonlocal said, too_long
-            query = self.query(tree(size), 10)
+            query = self.query(tree(size), ROWS)
             too_long = len(self.talk.direct.target("customer", "/customers", query)) > self.url_bytes
             if too_long:
                 return False
@@ -248,7 +254,7 @@ class Customers:
         if not self.parameter:
             raise Unclear("no parameter for filters works")
 
-    def _list(self, tree: object, rows: int = 10) -> list[Row]:
+    def _list(self, tree: object, rows: int = ROWS) -> list[Row]:
         reply = self.ask(tree, rows).sure()
         found = rows_of(reply)
         if not reply.ok or found is None:

@@ -83,7 +83,7 @@ class Findings:
             self.value(name, found, setting, works)
         elif works < is_set:
             self.unknown(name, found, setting, more)
-        elif refused and min(works, int(high)) > is_set:
+        elif min(works, int(high)) > is_set:
             self.value(name, found, setting, min(works, int(high)), could=True)
         else:
             self.value(name, found, setting, is_set)
