@@ -6,6 +6,7 @@ mapping that is given from outside, so that millions of them need little memory 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from stream.core.decode.rowkey import row_key
 from stream.core.model import (
     MISSING,
     UNAVAILABLE,
@@ -41,15 +43,19 @@ _unpack = msgspec.msgpack.Decoder(list[int | str | None]).decode
 
 @dataclass(frozen=True, slots=True)
 class ReferenceRule:
-    """What is kept of one reference table. key: the column by which others point at it; columns: what is kept, in this order."""
+    """What is kept of one reference table. key: the column by which others point at it; columns: what is kept, in this order.
+
+    key "": nobody points at it, a row is known by its whole record key. tells_deletes: the key of a deleted row counts as changed.
+    """
 
     name: str
     key: str
     columns: tuple[str, ...]
+    tells_deletes: bool = False
 
     def decoded(self) -> tuple[str, ...]:
         """The columns that the decoder must give, each once."""
-        return tuple(dict.fromkeys((self.key, *self.columns)))
+        return tuple(dict.fromkeys((self.key, *self.columns) if self.key else self.columns))
 
 
 def key_text(value: Any) -> str | None:
@@ -60,6 +66,10 @@ def key_text(value: Any) -> str | None:
     elif kind is not str:
         return None
     return value if _key(value) is not None else None
+
+
+def _whole_key(key: dict[str, Any]) -> str:
+    return hashlib.blake2b(row_key(key), digest_size=16).hexdigest()
 
 
 def _key(text: str) -> bytes | None:
@@ -92,7 +102,7 @@ class Reference:
         self.counts: Counter[str] = Counter()
         self.details: dict[str, str] = {}
         """One line about the first unreadable record of each reason."""
-        self._key: Final = places[rule.key]
+        self._key: Final = places[rule.key] if rule.key else -1
         self._columns: Final = tuple([places[name] for name in rule.columns])
 
     def __len__(self) -> int:
@@ -109,6 +119,16 @@ class Reference:
         name = _key(key)
         data = self.values.get(name) if name is not None else None
         return data is not None and _unpack(data)[0] & _DELETED == _DELETED  # type: ignore[operator]  # it is a number
+
+    def partition(self, key: str) -> int:
+        """The partition that said this row last; -1 when there never was one."""
+        name = _key(key)
+        data = self.values.get(name) if name is not None else None
+        return _unpack(data)[0] // _PARTITION if data is not None else -1  # type: ignore[operator]  # it is a number
+
+    def keys(self) -> list[str]:
+        """Every key that was ever read."""
+        return [name.decode() for name in self.values]
 
     def clear(self) -> None:
         """The topic begins anew: nothing that it said before is true of it."""
@@ -131,17 +151,17 @@ class Reference:
                 if key is None:
                     self.halted = "the records have no key: the table needs a primary key (or message.key.columns)"
                     break
-                if len(key) > 1 and not self.wider:
+                if len(key) > 1 and not self.wider and self.rule.key:
                     self.wider = tuple(key)
                 if after is None or item.op == "d":  # type: ignore[union-attr]
-                    self._delete(key.get(self.rule.key), partition)
+                    self._delete(key, partition, changed)
                     continue
                 if (name := self._row(key, after, partition)) is not None:
                     changed[name] = None
             elif kind is Tombstone:
                 key = item.key  # type: ignore[union-attr]
                 if key is not None:
-                    self._delete(key.get(self.rule.key), partition)
+                    self._delete(key, partition, changed)
                 else:
                     self.counts["keyless_tombstone"] += 1
             elif kind is Halt:
@@ -157,7 +177,7 @@ class Reference:
 
     def _row(self, key: dict[str, Any], after: Columns, partition: int) -> str | None:
         """What a row says now. Its key's text where that is new or other than before."""
-        raw = after[self._key]
+        raw = after[self._key] if self._key >= 0 else _whole_key(key)
         if raw is UNAVAILABLE:
             raw = key.get(self.rule.key)
         text = key_text(raw)
@@ -200,9 +220,9 @@ class Reference:
         self._compare(was, partition)
         return text if was & _DELETED or row[1:] != before[1:] else None
 
-    def _delete(self, raw: Any, partition: int) -> None:
+    def _delete(self, key: dict[str, Any], partition: int, changed: dict[str, None]) -> None:
         """By the record's key alone: everything else of a delete may be made up, and so is a key of nothing."""
-        text = key_text(raw)
+        text = key_text(key.get(self.rule.key) if self.rule.key else _whole_key(key))
         if text is None or text == "0":
             self.counts["delete_key"] += 1
             return
@@ -216,6 +236,8 @@ class Reference:
         self._compare(flags, partition)
         if not flags & _DELETED:
             self.values[name] = _pack([flags | _DELETED, *row[1:]])
+            if self.rule.tells_deletes:
+                changed[text] = None
 
     def _compare(self, flags: int, partition: int) -> None:
         """A key in two partitions: their count was raised, or two rows share the key. The last that was read is believed."""
