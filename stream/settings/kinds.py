@@ -1,14 +1,17 @@
 """The kinds of values that settings are made of, each strict where YAML or a shell would guess."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints
 
 PathOfKeys = tuple[str, ...]
+
+TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 
 
 class Problems(ValueError):
@@ -95,4 +98,29 @@ Seconds = Annotated[float, BeforeValidator(_number)]
 Scalar = str | int | bool | None
 Start = Annotated[
     Literal["beginning", "end"] | datetime | None, PlainValidator(_start, json_schema_input_type=str | None)
+]
+TopicName = Annotated[Text, Field(pattern=f"^{TOPIC.pattern}$")]
+
+Envelope = Annotated[
+    Literal["debezium", "unwrapped"],
+    Field(description="debezium, or unwrapped where ExtractNewRecordState runs"),
+]
+Format = Annotated[
+    Literal["auto", "json", "avro"], Field(description="auto: framed Avro where the first byte is 0, else JSON")
+]
+Framing = Annotated[
+    Literal[
+        "confluent",
+        "confluent_guid_header",
+        "confluent_guid_prefix",
+        "apicurio_int64",
+        "apicurio_global_id_header",
+        "apicurio_content_id",
+        "apicurio_content_id_header",
+    ],
+    Field(description="how the schema's id travels; they cannot be told apart by their bytes"),
+]
+ReplicaIdentity = Annotated[
+    Literal["default", "full"],
+    Field(description="full only with REPLICA IDENTITY FULL: else the old row of an event is never believed"),
 ]

@@ -6,11 +6,27 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from stream.settings.identity import Identity
 from stream.settings.kafka import check, check_secret_names
-from stream.settings.kinds import Count, Problems, Replicas, Seconds, Section, Start, Text, Url, is_plain_http
+from stream.settings.kinds import (
+    TOPIC,
+    Count,
+    Problems,
+    Replicas,
+    Seconds,
+    Section,
+    Start,
+    Text,
+    TopicName,
+    Url,
+    is_plain_http,
+)
+from stream.settings.references import Reference
+from stream.settings.relations import names, references_used, topics_read
+from stream.settings.retail_red import RetailRed
+from stream.settings.segments import Segments
 from stream.settings.tables import Table
 
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _SESSION_TIMEOUT_MS = 45_000
 _MAX_POLL_INTERVAL_MS = 300_000
 
@@ -35,79 +51,6 @@ class Registry(Section):
             raise Problems(
                 [(("url",), "would carry a password over http: use https, or set registry.allow_http: true")]
             )
-        return self
-
-
-class Urls(Section):
-    """Base URLs of retail.red's services, without /v1."""
-
-    auth: Url = Field(default="https://auth.shopgate.io", description="the token service")
-    segmentation: Url = Field(default="https://segmentation.shopgate.io", description="the segmentation service")
-    customer: Url = Field(default="https://customer.shopgate.io", description="the customer service")
-
-
-class RetailRed(Section):
-    """The destination."""
-
-    merchant: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = Field(description="merchant code")
-    client_id: Text = Field(description="API client id")
-    client_secret_file: Path = Field(description="file with the API client's secret; read again at each token fetch")
-    grant: Literal["password", "client_credentials"] = Field(
-        default="client_credentials", description="how a token is asked for"
-    )
-    username: Text | None = Field(default=None, description="user name, for grant: password")
-    password_file: Path | None = Field(default=None, description="file with the user's password, for grant: password")
-    urls: Urls = Field(default_factory=Urls, description="base URLs of the services")
-    allow_http: bool = Field(default=False, description="allow plain http to other hosts than this machine")
-    members_max: Count = Field(default=500, ge=1, le=10_000, description="members in one request at most")
-    body_bytes_max: Count = Field(
-        default=262_144, ge=1_024, le=16_777_216, description="bytes in one request's body at most"
-    )
-    slots: Count = Field(default=8, ge=1, le=64, description="requests in flight at once at most, in this process")
-    api_timeout_s: Seconds = Field(
-        default=10, ge=0.1, le=120, description="seconds until a request without an answer is given up"
-    )
-    settle_s: Seconds = Field(
-        default=5,
-        ge=0,
-        le=600,
-        description="seconds for which an accepted removal or an unanswered request may still take effect",
-    )
-    run_in_background: bool | None = Field(
-        default=None, description="send runInBackground with removals; null leaves it to the server"
-    )
-    filter_parameter: Literal["filters", "filter"] = Field(
-        default="filters", description="the query parameter that carries the filter of a list"
-    )
-    lookup_values_max: Count = Field(
-        default=100, ge=1, le=1_000, description="emails or numbers asked for in one request at most"
-    )
-    lookup_url_bytes_max: Count = Field(
-        default=4_000, ge=512, le=16_000, description="bytes in one look-up's URL at most"
-    )
-    retry_base_s: Seconds = Field(
-        default=0.2, ge=0.01, le=60, description="seconds of the first back-off, doubled each time"
-    )
-    retry_cap_s: Seconds = Field(default=30, ge=0.01, le=3_600, description="seconds of back-off at most")
-    retry_after_cap_s: Seconds = Field(
-        default=300, ge=1, le=86_400, description="seconds of a Retry-After believed at most"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems: list[tuple[tuple[str, ...], str]] = []
-        if self.grant == "password" and (self.username is None or self.password_file is None):
-            problems.append((("grant",), "is password, which needs username and password_file"))
-        if not self.allow_http:
-            problems += [
-                (("urls", name), "is plain http to another host: use https, or set retail_red.allow_http: true")
-                for name, url in self.urls
-                if is_plain_http(url)
-            ]
-        if self.retry_base_s > self.retry_cap_s:
-            problems.append((("retry_base_s",), f"is above retry_cap_s, which is {self.retry_cap_s:g}"))
-        if problems:
-            raise Problems(problems)
         return self
 
 
@@ -155,9 +98,7 @@ class State(Section):
 class Letters(Section):
     """Where records go that cannot be used."""
 
-    topic: Annotated[Text, Field(pattern=f"^{_TOPIC.pattern}$")] | None = Field(
-        default=None, description="the letters' topic; null: <group.id>-letters"
-    )
+    topic: TopicName | None = Field(default=None, description="the letters' topic; null: <group.id>-letters")
 
 
 class Metrics(Section):
@@ -182,7 +123,7 @@ def _tables(tables: dict[str, Table]) -> dict[str, Table]:
     problems: list[tuple[tuple[str, ...], str]] = []
     for name in tables:
         if not name.startswith("^"):
-            if not _TOPIC.fullmatch(name):
+            if not TOPIC.fullmatch(name):
                 problems.append(((name,), "is no topic name; a pattern starts with ^"))
             continue
         try:
@@ -192,6 +133,12 @@ def _tables(tables: dict[str, Table]) -> dict[str, Table]:
     if problems:
         raise Problems(problems)
     return tables
+
+
+def _references(references: dict[str, Reference]) -> dict[str, Reference]:
+    if problems := names(references):
+        raise Problems(problems)
+    return references
 
 
 def _secret_files(files: Any) -> Any:
@@ -221,6 +168,15 @@ class Settings(Section):
         max_length=1_000,
         description="the membership tables, by topic, or by a pattern that starts with ^",
     )
+    references: Annotated[dict[str, Reference], AfterValidator(_references)] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="tables that the membership tables point to, by a name of your own; every instance reads them whole",
+    )
+    segments: Segments = Field(
+        default_factory=Segments, description="whether segments are created, and where their names come from"
+    )
+    identity: Identity = Field(default_factory=Identity, description="how customers are found by email or number")
     batch: Batch = Field(default_factory=Batch, description="when a segment's edits are sent")
     window: Window = Field(default_factory=Window, description="how much may be read but not yet be durable")
     commit_interval_s: Seconds = Field(default=0.5, ge=0.05, le=60, description="seconds between two commits")
@@ -258,8 +214,15 @@ class Settings(Section):
                 for topic, table in self.tables.items()
                 if table.partitioned_by != "membership"
             ]
+            problems += [
+                (("start",), f"can only be beginning: the member of table {topic} is not by id, unseen rows may count")
+                for topic, table in self.tables.items()
+                if table.partitioned_by == "membership" and table.terms[0][0] != "id"
+            ]
         own = self.letters_topic
         problems += [(("letters", "topic"), f"is also a table's topic, {own}") for topic in self.tables if topic == own]
+        problems += references_used(self.tables, self.references)
+        problems += topics_read(self.tables, self.references, self.segments, f"{self.group_id}-", own)
         if problems:
             raise Problems(problems)
         return self

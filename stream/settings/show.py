@@ -11,6 +11,8 @@ from pydantic.fields import FieldInfo
 
 from stream.settings import kafka
 from stream.settings.model import Settings
+from stream.settings.references import Reference
+from stream.settings.tables import Table
 
 _WIDTH: Final = 118
 _EXAMPLES: Final[dict[tuple[str, ...], Any]] = {
@@ -70,16 +72,28 @@ def _section(model: type[BaseModel], path: tuple[str, ...], indent: str) -> list
             lines += [f"{indent}{key}:", *_section(below, (*path, key), indent + "  ")]
         if (*path, key) == ("tables",):
             lines += _table_knobs()
+        if (*path, key) == ("references",):
+            lines += _reference_knobs()
     return lines
 
 
 def _table_knobs() -> list[str]:
-    """List the optional keys of a table, as the first table of the example goes on."""
-    (table,) = [kind for kind in Settings.model_fields["tables"].annotation.__args__ if issubclass(kind, BaseModel)]  # type: ignore[union-attr]  # dict[str, Table] has arguments
+    """List the keys of a table, the optional ones with their defaults, as the first table of the example goes on."""
     lines: list[str] = []
-    for name, field in table.model_fields.items():
-        if not field.is_required():
+    for name, field in Table.model_fields.items():
+        if field.is_required():
+            lines += _comment(field, "    ", f"{field.alias or name}: ")
+        else:
             lines += [*_comment(field, "    "), *_entry(name, _plain(field.default), "    ")]
+    return lines
+
+
+def _reference_knobs() -> list[str]:
+    """List the keys of a reference in comments: one that no table uses would be refused."""
+    lines = ["# Each of them has these keys, such as references: {customers: {topic: shop.public.customers, …}}:"]
+    for name, field in Reference.model_fields.items():
+        entry = f"#   {name}:" if field.is_required() else _entry(name, _plain(field.default), "#   ")[0]
+        lines += [*_comment(field, "#   "), entry]
     return lines
 
 
@@ -88,8 +102,8 @@ def _section_of(field: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _comment(field: FieldInfo, indent: str) -> list[str]:
-    text = field.description or ""
+def _comment(field: FieldInfo, indent: str, first: str = "") -> list[str]:
+    text = first + (field.description or "")
     low = next((limit.ge for limit in field.metadata if hasattr(limit, "ge")), None)
     high = next((limit.le for limit in field.metadata if hasattr(limit, "le")), None)
     if low is not None and high is not None:

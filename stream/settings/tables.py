@@ -1,11 +1,11 @@
 """How a table's rows become memberships, as the operator writes it."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stream.settings.kinds import Scalar, Section, Text
+from stream.settings.kinds import Envelope, Format, Framing, Problems, ReplicaIdentity, Scalar, Section, Text
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_$.-]{0,127}", re.ASCII)
 _CODE_TEXT = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
@@ -13,18 +13,33 @@ _BRACES = re.compile(r"\{([^{}]*)\}")
 
 Part = tuple[Literal["text", "column"], str]
 
+IDENTITIES: Final = ("id", "number", "email")
+"""What a customer can be known by, in the order in which references prefer them."""
+
+MEMBERS_MAX: Final = 4
+_FEW: Final = Field(min_length=1, max_length=MEMBERS_MAX)
+_MOVES: Final = (
+    "cannot be membership where the member is {}: it can come to mean another customer, whose rows may be in another "
+    "partition; use none, and run one instance"
+)
+
 
 class Segment(Section):
-    """Which segment a row means: exactly one of the three."""
+    """Which segment a row means: exactly one of column, template, constant, reference."""
 
     column: Text | None = Field(default=None, description="the column that holds the segment's code")
     template: Text | None = Field(default=None, description="text with columns in braces, such as tier-{tier}")
     constant: Text | None = Field(default=None, description="one code for every row of the table")
+    reference: Text | None = Field(
+        default=None, description="one of the references, whose row holds the code; needs `by`"
+    )
+    by: Text | None = Field(default=None, description="the column that holds the key of the reference's row")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if sum(value is not None for value in (self.column, self.template, self.constant)) != 1:
-            raise ValueError("holds not exactly one of column, template, constant")
+        if sum(value is not None for value in (self.column, self.template, self.constant, self.reference)) != 1:
+            raise ValueError("holds not exactly one of column, template, constant, reference")
+        _check_by(self.reference, self.by)
         parts = self.parts
         for kind, text in parts:
             if kind == "column" and not _COLUMN.fullmatch(text):
@@ -39,9 +54,11 @@ class Segment(Section):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The code as literal text and columns, in order."""
+        """The code as literal text and columns, in order; with a reference the one column that holds its key."""
         if self.column is not None:
             return (("column", self.column),)
+        if self.by is not None:
+            return (("column", self.by),)
         if self.constant is not None:
             return (("text", self.constant),)
         pieces = _BRACES.split(self.template or "")
@@ -51,9 +68,36 @@ class Segment(Section):
 
 
 class Member(Section):
-    """Which customer a row means."""
+    """One way to say which customer a row means: exactly one of id, email, number, reference."""
 
-    id: Text = Field(description="the column that holds the retail.red customer id")
+    id: Text | None = Field(default=None, description="the column that holds the retail.red customer id")
+    email: Text | None = Field(default=None, description="the column that holds the customer's email")
+    number: Text | None = Field(
+        default=None, description="the column that holds the customer's number (externalCustomerNumber at retail.red)"
+    )
+    reference: Text | None = Field(
+        default=None, description="one of the references, whose row identifies the customer; needs `by`"
+    )
+    by: Text | None = Field(default=None, description="the column that holds the key of the reference's row")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(value is not None for value in (self.id, self.email, self.number, self.reference)) != 1:
+            raise ValueError("holds not exactly one of id, email, number, reference")
+        _check_by(self.reference, self.by)
+        return self
+
+    @property
+    def term(self) -> tuple[str, str]:
+        """The kind (id, email, number or `ref:<name>`) and the column."""
+        if self.reference is not None:
+            return f"ref:{self.reference}", self.by or ""
+        return next((kind, column) for kind in IDENTITIES if (column := getattr(self, kind)) is not None)
+
+
+def _check_by(reference: str | None, by: str | None) -> None:
+    if (reference is None) != (by is None):
+        raise ValueError("has only one of reference and by")
 
 
 class Condition(Section):
@@ -101,38 +145,80 @@ def _conditions(value: Any) -> Any:
     return (value,) if isinstance(value, (dict, Condition)) else value
 
 
+Conditions = Annotated[
+    tuple[Condition, ...],
+    BeforeValidator(_conditions, json_schema_input_type=Condition | list[Condition] | None),
+    Field(max_length=20, description="when a row counts; all conditions must hold; left out: every row counts"),
+]
+
+
+def _list(value: Any) -> Any:
+    if value == []:
+        raise ValueError("is empty")
+    return (value,) if isinstance(value, (dict, Member)) else value
+
+
+class SoleId(NamedTuple):
+    """The column that holds the id."""
+
+    id: str
+
+
 class Table(Section):
     """One table's topic, or all topics that a pattern matches."""
 
-    segment: Segment = Field(description="which segment a row means: {column: …}, {template: …} or {constant: …}")
-    member: Member = Field(description="which customer a row means: {id: column}")
-    present: Annotated[
-        tuple[Condition, ...],
-        BeforeValidator(_conditions, json_schema_input_type=Condition | list[Condition] | None),
+    segment: Segment = Field(
+        description="which segment a row means: {column: …}, {template: …}, {constant: …} or {reference: …, by: …}"
+    )
+    members: Annotated[
+        tuple[Member, ...], BeforeValidator(_list, json_schema_input_type=Member | Annotated[list[Member], _FEW])
     ] = Field(
-        default=(), max_length=20, description="when a row counts; all conditions must hold; left out: every row counts"
+        alias="member",
+        max_length=MEMBERS_MAX,
+        description="which customer a row means: {id: …}, {email: …}, {number: …} or {reference: …, by: …}, each with a "
+        "column; or a list of up to 4, the preferred one first",
     )
-    envelope: Literal["debezium", "unwrapped"] = Field(
-        default="debezium", description="debezium, or unwrapped where ExtractNewRecordState runs"
-    )
-    format: Literal["auto", "json", "avro"] = Field(
-        default="auto", description="auto: framed Avro where the first byte is 0, else JSON"
-    )
-    framing: Literal[
-        "confluent",
-        "confluent_guid_header",
-        "confluent_guid_prefix",
-        "apicurio_int64",
-        "apicurio_global_id_header",
-        "apicurio_content_id",
-        "apicurio_content_id_header",
-    ] = Field(default="confluent", description="how the schema's id travels; they cannot be told apart by their bytes")
-    replica_identity: Literal["default", "full"] = Field(
-        default="default",
-        description="full only with REPLICA IDENTITY FULL: else the old row of an event is never believed",
-    )
+    present: Conditions = ()
+    envelope: Envelope = "debezium"
+    format: Format = "auto"
+    framing: Framing = "confluent"
+    replica_identity: ReplicaIdentity = "default"
     partitioned_by: Literal["none", "membership", "segment"] = Field(
         default="none",
         description="what the record key holds: none means that one instance must own every partition; "
         "membership: segment and member columns; segment: all of a segment is in one partition",
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        terms = self.terms
+        if len(set(terms)) < len(terms):
+            raise Problems([(("member",), "lists the same column twice")])
+        if sum(kind.startswith("ref:") for kind, _ in terms) > 1:
+            raise Problems([(("member",), "lists more than one reference")])
+        if self.partitioned_by == "membership" and len(terms) > 1:
+            raise Problems([(("partitioned_by",), _MOVES.format("one of a list"))])
+        if self.partitioned_by == "membership" and terms[0][0] not in ("id", "number"):
+            what = "an email" if terms[0][0] == "email" else "a reference"
+            raise Problems([(("partitioned_by",), _MOVES.format(what))])
+        return self
+
+    @property
+    def terms(self) -> tuple[tuple[str, str], ...]:
+        """Which customer a row means, the preferred first: kind (id, email, number or `ref:<name>`) and column."""
+        return tuple(member.term for member in self.members)
+
+    @property
+    def member(self) -> "SoleId":
+        """The column of a table whose member is by id alone."""
+        (term,) = self.terms
+        return SoleId(term[1])
+
+    @property
+    def references(self) -> tuple[tuple[Literal["segment", "member"], str], ...]:
+        """The references that are used, and for what."""
+        found: list[tuple[Literal["segment", "member"], str]] = []
+        if self.segment.reference is not None:
+            found.append(("segment", self.segment.reference))
+        found += [("member", member.reference) for member in self.members if member.reference is not None]
+        return tuple(found)
