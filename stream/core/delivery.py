@@ -36,7 +36,8 @@ class Flight:
 class Delivery:
     """Everything between a row that owes something and retail.red's confirmed answer.
 
-    refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people.
+    refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people;
+    missing(code) when retail.red has no such segment, and says what becomes of that. existed: segments that were there.
     delivered collects, for each accepted call, when it was accepted (the caller's `wall_s` of settle) and the source time
     (ms) of each row's event in it, negative for one of a snapshot.
     """
@@ -48,12 +49,15 @@ class Delivery:
         tally: Counter[tuple[str, ...]],
         alarm: Callable[[str, str], None],
         refuse: Callable[[Standing, str, str], None],
+        missing: Callable[[str], str] = lambda _: "its rows are pending; create it, they follow",
     ) -> None:
         self._limits: Final = limits
         self._policy: Final = policy
         self._tally: Final = tally
         self._alarm: Final = alarm
         self._refuse: Final = refuse
+        self._missing_says: Final = missing
+        self.existed: set[str] = set()
         self.lanes: Final = Lanes(limits)
         self.flights: Final[dict[int, Flight]] = {}
         self.delivered: list[tuple[float, list[int]]] = []
@@ -246,6 +250,8 @@ class Delivery:
         lane.attempts = 0
         self.failures = 0
         segment = lane.segment
+        if op == "add":
+            self.existed.add(segment.code)
         if segment.missing_attempts:
             segment.missing_attempts = 0
             segment.probing = False
@@ -314,11 +320,9 @@ class Delivery:
             )
             segment.missing_until_s = now_s + wait_s
             self._missing[segment] = None
+            says = self._missing_says(segment.code)
             if segment.missing_attempts == 1:
-                self._alarm(
-                    "segment_missing",
-                    f"segment {segment.code} does not exist at retail.red: its rows are pending; create it, they follow",
-                )
+                self._alarm("segment_missing", f"segment {segment.code} does not exist at retail.red: {says}")
         for standing in flight.standings:
             if standing.gen >= 0:
                 self._park(segment, standing)
@@ -328,6 +332,12 @@ class Delivery:
                 if standing.where == QUEUED:
                     self._park(segment, standing)
             self.lanes.open.pop(lane, None)
+
+    def created(self, code: str) -> None:
+        """This segment is there now: whoever waits for it is tried at once."""
+        segment = self.lanes.segments.get(code)
+        if segment is not None and segment.missing_attempts:
+            segment.missing_until_s = self._now_s
 
     def _split(self, flight: Flight) -> None:
         """The whole call was refused though perhaps one member is to blame: halve it until that one stands alone."""

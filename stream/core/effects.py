@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import NamedTuple
 
-from stream.core.model import Call, Lookup, TopicPartition
+from stream.core.model import Call, Definition, Lookup, TopicPartition
 
 
 class Restore(NamedTuple):
@@ -25,6 +25,12 @@ class Ask(NamedTuple):
     """Ask the customer service; answered by Engine.looked_up."""
 
     lookup: Lookup
+
+
+class Define(NamedTuple):
+    """Make a segment be so at retail.red; answered by Engine.defined."""
+
+    definition: Definition
 
 
 class Write(NamedTuple):
@@ -74,7 +80,7 @@ class Alarm(NamedTuple):
     text: str
 
 
-Effect = Restore | Send | Ask | Commit | Bury | Alarm
+Effect = Restore | Send | Ask | Define | Commit | Bury | Alarm
 
 
 class Restored(NamedTuple):

@@ -1,11 +1,11 @@
 """The one state machine: facts in, effects out. Pure; every time is the caller's monotonic clock in seconds.
 
 Facts:   partitions_known, assigned, restored, feed, caught_up, references_changed, settle, looked_up, committed, buried, drain,
-         forget.
-Effects: Restore, Send, Ask, Commit, Bury, Alarm (effects.py).
+         forget, defined.
+Effects: Restore, Send, Ask, Define, Commit, Bury, Alarm (effects.py).
 The loop calls it from one thread. Its rooms: fold.py (records into rows), table.py (the row table), resolving.py (rows whose
-customer or segment is to be found), delivery.py (calls and their outcomes), commits.py (what becomes durable), ledger.py (which
-offsets).
+customer or segment is to be found), catalog.py (segments that are to exist), delivery.py (calls and their outcomes), commits.py
+(what becomes durable), ledger.py (which offsets).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Final
 
 from stream.core import rowstate
+from stream.core.catalog import Catalog, Plan
 from stream.core.commits import Commits
 from stream.core.delivery import Delivery
-from stream.core.effects import Alarm, Ask, Bury, Commit, Effect, Restore, Restored
+from stream.core.effects import Alarm, Ask, Bury, Commit, Define, Effect, Restore, Restored
 from stream.core.fold import Folder
 from stream.core.limits import Limits
-from stream.core.model import Decoded, LookupOutcome, Membership, Outcome, TopicPartition
+from stream.core.model import Decoded, Definition, DefinitionOutcome, LookupOutcome, Membership, Outcome, TopicPartition
 from stream.core.owners import Owners, TableSpec
 from stream.core.resolver import Identities, Resolver
 from stream.core.resolving import Resolving
@@ -61,11 +62,13 @@ class Engine:
         hash_secret: bytes = b"",
         index: Callable[[RowTable], MutableMapping[Membership, Count]] | None = None,
         identities: Identities | None = None,
+        segments: Plan | None = None,
     ) -> None:
         self.limits: Final = limits
         self.tally: Final[Counter[tuple[str, ...]]] = Counter()
         self.commits: Final = Commits(limits, self.tally)
-        self.delivery: Final = Delivery(limits, policy, self.tally, self._alarm, self._refuse)
+        self.delivery: Final = Delivery(limits, policy, self.tally, self._alarm, self._refuse, self._missing)
+        self.catalog: Final = Catalog(segments or Plan(), policy, self.tally, self._alarm, self.delivery.created)
         self.halted: Final[dict[str, str]] = {}
         self.behind = False
         self._spec: Final = tables
@@ -280,6 +283,9 @@ class Engine:
             sizes, origins = sizes[new:], origins[new:]
             if not items:
                 return
+        if spec.unread:
+            part.ledger.advance(offsets[-1] + 1, now_s, getattr(items[-1], "ts_ms", 0))
+            return
         why = self._folder.feed(part, spec, items, offsets, timestamps_ms, sizes, origins, now_s)
         if part.repeat_since_s >= 0:
             part.table.open = False
@@ -351,6 +357,23 @@ class Engine:
         """Rows of a reference appeared or changed; not to be told of what was read before references_ready."""
         self.resolving.references_changed(name, keys)
 
+    def segments_changed(self, keys: Iterable[str]) -> None:
+        """Rows of the table of segments appeared, changed or were deleted."""
+        self.catalog.changed(keys)
+
+    def defined(self, outcome: DefinitionOutcome, now_s: float, jitter: float) -> None:
+        """A definition ended."""
+        self.delivery.tick(now_s)
+        self.catalog.settle(outcome, now_s, jitter)
+
+    def accept_code(self, code: str) -> None:
+        """The operator accepts that a segment has this code now: its members move there."""
+        self.catalog.accept(code)
+        self.resolving.accept(code)
+
+    def _missing(self, code: str) -> str:
+        return self.catalog.missing(code, existed=code in self.delivery.existed)
+
     def pending(self) -> Counter[str]:
         """Rows, and memberships, that wait without holding an offset, by reason."""
         pending = Counter(self.delivery.pending())
@@ -372,11 +395,15 @@ class Engine:
         if self.references_ready:
             for table in tables:
                 table.count(COUNT_AT_ONCE_MAX)
+                if table.told_segments and table.whole:
+                    self.delivery.existed |= table.told_segments
+                    table.told_segments = set()
         self._gates(now_s)
         effects: list[Effect] = self._restores()
         pressed = self.room() == 0
         effects.extend(self.delivery.sends(now_s, behind=self.behind, pressed=pressed, draining=self._draining))
         effects.extend(Ask(lookup) for lookup in self.resolving.lookups(now_s))
+        effects.extend(Define(definition) for definition in self._definitions(now_s))
         self.commits.relieve(self._parts.values(), now_s)
         for part in self._parts.values():
             if part.absent:
@@ -391,10 +418,19 @@ class Engine:
             self._alarms = []
         return effects
 
+    def _definitions(self, now_s: float) -> list[Definition]:
+        if not self.references_ready or self._draining:
+            return []
+        if self.catalog.topic:
+            self.catalog.owned(
+                {tp.partition for tp, part in self._parts.items() if tp.topic == self.catalog.topic and part.table.open}
+            )
+        return self.catalog.definitions(now_s)
+
     def next_s(self, now_s: float) -> float:
         """When effects() is worth calling again though no fact arrived."""
         next_s = min(self.delivery.next_s(behind=self.behind), self.commits.next_s(self._parts.values()))
-        next_s = min(next_s, now_s if self.resolving.busy else self.resolving.resolver.next_s())
+        next_s = min(next_s, now_s if self.resolving.busy else self.resolving.resolver.next_s(), self.catalog.next_s())
         for table in self.tables():
             if table.counting:
                 return now_s

@@ -13,10 +13,14 @@ Owner = str | TopicPartition
 
 
 class TableSpec(NamedTuple):
-    """What the fold needs to know of one topic. sole: one instance must own all partitions of all such topics."""
+    """What the fold needs to know of one topic. sole: one instance must own all partitions of all such topics.
+
+    unread: it says no memberships; it is consumed for its partitions alone, whose owner acts (the table of segments).
+    """
 
     mapping: RowMapping
     sole: bool
+    unread: bool = False
 
 
 class Owners:

@@ -38,7 +38,7 @@ _PARTITION: Final = 2
 """The first number of a stored value: the partition that said it, doubled, and whether it was deleted since."""
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[int | str | None]).decode
+_unpack = msgspec.msgpack.Decoder(list[bool | int | str | None]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Reference:
     def __len__(self) -> int:
         return len(self.values)
 
-    def get(self, key: str) -> tuple[int | str | None, ...] | None:
+    def get(self, key: str) -> tuple[bool | int | str | None, ...] | None:
         """The last columns of the row with this key, deleted or not; None when there never was one."""
         name = _key(key)
         data = self.values.get(name) if name is not None else None
@@ -126,7 +126,7 @@ class Reference:
         data = self.values.get(name) if name is not None else None
         return _unpack(data)[0] // _PARTITION if data is not None else -1  # type: ignore[operator]  # it is a number
 
-    def keys(self) -> list[str]:
+    def every(self) -> list[str]:
         """Every key that was ever read."""
         return [name.decode() for name in self.values]
 
@@ -187,7 +187,7 @@ class Reference:
         name = text.encode()
         data = self.values.get(name)
         before = _unpack(data) if data is not None else None
-        row: list[int | str | None] = [partition * _PARTITION]
+        row: list[bool | int | str | None] = [partition * _PARTITION]
         for place, at in enumerate(self._columns, 1):
             value = after[at]
             kind = type(value)
@@ -199,7 +199,7 @@ class Reference:
                 if before is None:
                     self.counts["unavailable_value"] += 1
                 row.append(before[place] if before is not None else None)
-            elif value is None or (kind is str and len(value) <= VALUE_CHARS_MAX):
+            elif value is None or kind is bool or (kind is str and len(value) <= VALUE_CHARS_MAX):
                 row.append(value)
             elif kind is int:
                 row.append(value if -_INT_MAX <= value <= _INT_MAX else str(value))

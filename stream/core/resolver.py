@@ -164,9 +164,16 @@ class Resolver:
         if segment.startswith(REFERENCE):
             self._codes.setdefault(segment, code)
 
-    def accept(self, segment: str, code: str) -> None:
-        """The operator accepts that the segment of this reference has this code now."""
-        self._codes[segment] = code
+    def accept(self, code: str) -> list[str]:
+        """The operator accepts that a segment has this code now. Returns the segments whose code that changes."""
+        moved: list[str] = []
+        for segment, used in self._codes.items():
+            name, key = segment[len(REFERENCE) :].split(":", 1)
+            row = self._references[name].get(key)
+            if used != code and row is not None and code_part(row[0]) == code:
+                self._codes[segment] = code
+                moved.append(segment)
+        return moved
 
     def expand(self, terms: Iterable[str]) -> tuple[list[str], bool]:
         """Emails, numbers and ids, in order of preference, and whether some reference does not have its row."""

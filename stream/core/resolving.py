@@ -193,10 +193,9 @@ class Resolving:
         self._again.extend(self.resolver.hurry(name, keys))
         self._changed.update(f"{REFERENCE}{name}:{key}" for key in keys)
 
-    def accept(self, segment: str, code: str) -> None:
+    def accept(self, code: str) -> None:
         """The operator accepts a changed code: its rows move there."""
-        self.resolver.accept(segment, code)
-        self._changed.add(segment)
+        self._changed.update(self.resolver.accept(code))
 
     def _once_more(self, ref: RowRef) -> None:
         part, key = ref

@@ -51,6 +51,8 @@ class RowTable:
         self.whole = False
         self.waits: Counter[str] = Counter()
         """Rows with a claim that is not resolved, by reason."""
+        self.told_segments: set[str] = set()
+        """Segments that stored rows were told to be present in: they existed."""
         self._counting: Iterator[bool] | None = None
         self.late_until_s = 0.0
         self._enqueue = enqueue
@@ -280,6 +282,8 @@ class RowTable:
                 if row.says is not None:
                     counts[row.says] = counts.get(row.says, 0) + 1
                 for membership, what in row.told.items():
+                    if what == PRESENT:
+                        self.told_segments.add(membership[0])
                     if membership == row.says and what == PRESENT:
                         continue
                     lists.setdefault(membership, []).append((part, row.key))

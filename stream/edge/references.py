@@ -103,7 +103,7 @@ class References:
         schemas = self._intake.why_waiting() if why else ""
         return f"{why}, waits for {schemas}" if schemas else why
 
-    def get(self, name: str, key: str) -> tuple[int | str | None, ...] | None:
+    def get(self, name: str, key: str) -> tuple[bool | int | str | None, ...] | None:
         """What this reference's row with this key last held; None when there never was one."""
         return self.tables[name].get(key)
 

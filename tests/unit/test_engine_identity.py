@@ -473,7 +473,7 @@ def test_a_changed_code_is_an_alarm_not_a_move_until_it_is_accepted(restart: boo
     assert hand.done().segment == "gold"
     assert [alarm.kind for alarm in hand.alarms] == ["segment_code_changed"]
     hand.settle(30)
-    hand.engine.resolving.accept("ref:segments:7", "golden")
+    hand.engine.accept_code("golden")
     assert sorted((c.op, c.segment, c.members) for c in hand.settle(1)) == [
         ("add", "golden", ("c1", "c2")),
         ("remove", "gold", ("c1", "c2")),
