@@ -131,24 +131,23 @@ class WholeTopics:
         self._topics[name].trouble = ""
         self._call(self._consumer.incremental_assign, [ck.TopicPartition(*tp, ck.OFFSET_BEGINNING) for tp in tps])
 
-    def _leave(self, name: str) -> list[TopicPartition]:
-        topic = self._topics[name]
-        tps = [TopicPartition(name, number) for number in range(topic.count)]
-        tps = [tp for tp in tps if self._epochs.pop(tp, None) is not None]
+    def _leave(self, name: str) -> None:
+        tps = [tp for tp in self._epochs if tp.topic == name]
+        paused = [tp for tp in tps if tp in self._paused]
+        if paused:
+            # a pause survives the leaving
+            self._call(self._consumer.resume, [ck.TopicPartition(*tp) for tp in paused])
+            self._paused.difference_update(paused)
         if tps:
-            parts = [ck.TopicPartition(*tp) for tp in tps]
-            resumed = [ck.TopicPartition(*tp) for tp in tps if tp in self._paused]
-            if resumed:
-                # a pause survives the leaving
-                self._call(self._consumer.resume, resumed)
-                self._paused.difference_update(tps)
-            self._call(self._consumer.incremental_unassign, parts)
-        return tps
+            self._call(self._consumer.incremental_unassign, [ck.TopicPartition(*tp) for tp in tps])
+        for tp in tps:
+            del self._epochs[tp]
 
     def _anew(self, name: str, why: str) -> None:
         self._log("topics", f"{name}: {why}: it is read anew, from the beginning")
         topic = self._topics[name]
-        tps = self._leave(name)
+        tps = [TopicPartition(name, number) for number in range(topic.count)]
+        self._leave(name)
         topic.stopped = ""
         topic.positions.clear()
         topic.done.clear()

@@ -306,6 +306,64 @@ def test_what_cannot_go_on_stops_its_topic_alone(reading: Reading) -> None:
     assert reading.metrics.registry.get_sample_value("segstream_reference_ready", {"reference": "segments"}) == 1
 
 
+def test_a_stopped_topic_begins_again_once_it_was_recreated(reading: Reading) -> None:
+    reading.registry = cast("Schemas", None)
+    reading.put(1)
+    reading.produce(b'{"id":5}', b"\0\0\0\0\7framed", 1)
+    reading.put(9)
+    customers = reading.open()
+    customers.check({reading.topic: 4}, {reading.topic: "a"})
+    reading.until(lambda: customers.tables["customers"].halted)
+    assert "set registry.url" in customers.why()
+    assert customers.get("customers", "1") == ("1@example.com",)
+    assert customers._whole._epochs == {}
+    customers.check({reading.topic: 4}, {reading.topic: "a"})
+    assert customers._whole._epochs == {}
+    customers.check({reading.topic: 4}, {reading.topic: "b"})
+    assert customers.get("customers", "1") is None
+    assert customers.why() == "reference customers: reads"
+    # the same records are there, so it stops again
+    reading.until(lambda: customers.tables["customers"].halted)
+    assert customers.get("customers", "1") == ("1@example.com",)
+    assert customers.get("customers", "9") is None
+
+
+def test_a_held_partition_of_a_recreated_topic_is_let_go(reading: Reading) -> None:
+    reading.produce(b'{"id":5}', b"\0\0\0\0\7framed", 0)
+    reading.put(1)
+    customers = reading.open()
+    customers.check({reading.topic: 4}, {reading.topic: "a"})
+    held = {TopicPartition(reading.topic, 0)}
+    reading.until(lambda: customers._whole._paused == held)
+    customers.check({reading.topic: 4}, {reading.topic: "b"})
+    assert customers._whole._paused == set()
+    assert not customers._intake.waiting()
+    # it is read again, and waits again
+    reading.until(lambda: customers._whole._paused == held and customers.get("customers", "1"))
+
+
+def test_what_is_passed_by_is_counted_and_said_once(reading: Reading) -> None:
+    for partition in (0, 1):
+        reading.produce(b'{"id":1}', b"no json", partition)
+        reading.produce(b'{"id":1,"region":"eu"}', b'{"op":"t","source":{"ts_ms":1}}', partition)
+        reading.produce(
+            b'{"id":2,"region":"eu"}', b'{"op":"c","before":null,"after":{"id":2,"email":5},"source":{}}', 2
+        )
+    reading.put(3)
+    customers = reading.open()
+    customers.check({reading.topic: 4}, {})
+    reading.until(lambda: customers.ready)
+    assert reading.value("problems_total", reason="json") == 2
+    assert reading.value("problems_total", reason="truncate") == 2
+    assert customers.get("customers", "2") == (5,)
+    assert reading.value("records_total") == 7
+    texts = [text.partition(": ")[2] for text in reading.said]
+    assert len(texts) == 3
+    assert texts[1] == "customers: records that cannot be used, truncate"
+    assert texts[0].startswith("customers: records that cannot be used, json: ")
+    assert texts[2] == "customers: its record key has more columns (id, region): rows that share id are one here"
+
+
 def test_framed_records_wait_for_their_schema_and_nobody_else_does(reading: Reading) -> None:
     lines = gzip.decompress((DATA / "events.jsonl.gz").read_bytes()).splitlines()
     events = [event for event in map(json.loads, lines) if event["topic"] == "srv.public.customers"]

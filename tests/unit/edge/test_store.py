@@ -361,6 +361,57 @@ def test_forgotten_partitions_are_dropped_and_their_file_with_the_last(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+class Kept:
+    def __init__(self, keys: int) -> None:
+        self.values: Any = {}
+        self.grow(keys)
+
+    def grow(self, keys: int) -> None:
+        self.values.update({b"%d" % key: b"value" for key in range(len(self.values), keys)})
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept", "rows_go", "kept_go"), [(5, 5, False, False), (5, 6, False, True), (11, 5, True, False)]
+)
+def test_rows_stay_where_it_is_enough_that_references_go(
+    tmp_path: Path, *, rows: int, kept: int, rows_go: bool, kept_go: bool
+) -> None:
+    hand = Hand(keyed=True).start()
+    hand.feed(*[hand.put(("gold", f"c{n}")) for n in range(rows)])
+    for call in hand.settle():
+        hand.answer(call)
+    hand.settle()
+    said: list[str] = []
+    spill = Spill(tmp_path, 10, lambda _, text: said.append(text), small)
+    references = [Kept(kept), Kept(0)]
+    for one in references:
+        spill.keep(one)
+    part = hand.engine.part(tp())
+    assert len(part.rows) == rows
+    spill.turn(hand.engine, {})
+    assert (isinstance(part.rows, LmdbRows), isinstance(references[0].values, LmdbRows)) == (rows_go, kept_go)
+    assert spill.spilled == rows_go
+    assert len(said) == rows_go + kept_go
+    assert not said or said[0].startswith(f"{rows} rows, more" if rows_go else f"{kept} references, more")
+    if kept_go:
+        # then rows may use all of the memory, and no more
+        spill.turn(hand.engine, {})
+        assert not isinstance(part.rows, LmdbRows)
+    references[0].grow(20)
+    spill.turn(hand.engine, {})
+    assert isinstance(references[0].values, LmdbRows)
+    assert dict(references[0].values.items()) == {b"%d" % key: b"value" for key in range(20)}
+    # rows go with their partitions, references stay
+    hand.engine.forget([tp()])
+    spill.turn(hand.engine, {})
+    assert not spill.spilled
+    assert spill.index(part.table) == {}
+    assert len(references[0].values) == 20
+    assert list(tmp_path.iterdir()) != []
+    spill.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 # ---- the file --------------------------------------------------------------------------------------------------------
 
 
