@@ -51,7 +51,7 @@ _TOO_LONG: Final = frozenset({400, 413, 414, 422, 431})
 class Reference:
     """A reference as the resolver sees it. get(key): the values kept of its row, None when there is none.
 
-    kinds: what each value is, in order of preference: id, number, email; or `code` alone.
+    kinds: what each value is: `code` first where it has one, then id, number, email in order of preference.
     """
 
     get: Callable[[str], tuple[Any, ...] | None]
@@ -192,7 +192,7 @@ class Resolver:
             plain.extend(
                 found
                 for kind, value in zip(reference.kinds, row, strict=True)
-                if not isinstance(found := term(kind, value), Refusal)
+                if kind != "code" and not isinstance(found := term(kind, value), Refusal)
             )
         return plain, absent
 
@@ -308,7 +308,7 @@ class Resolver:
             wait = self._waits.pop(place, None)
             if wait is not None:
                 refs.update({(id(ref[0]), ref[1]): ref for ref in wait.refs})
-            for one in self.expand((place,))[0] if "code" not in self._references[name].kinds else ():
+            for one in self.expand((place,))[0]:
                 kind, value = one.split(":", 1)
                 found = self._waits.get(self.rule.term(kind, value))
                 if found is not None and found.state == RESTING:
