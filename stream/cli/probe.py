@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,6 @@ from stream.errors import Unfinished, UsageError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
-    from types import FrameType
 
     from stream.survey import Findings, Plan
 
@@ -57,7 +55,6 @@ def main(args: argparse.Namespace) -> int:
     plan = Plan(wiring.api_config(settings), settings.retail_red, args.members_max, args.wait_s)
     if not args.yes:
         _consent(plan)
-    signal.signal(signal.SIGTERM, _interrupt)
     found = survey(plan, _progress())
     _print(found, as_json=args.json)
     text = fragment(
@@ -84,10 +81,6 @@ def _consent(plan: Plan) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise Unfinished("nothing was done")
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _progress() -> Callable[[str], None]:

@@ -37,7 +37,7 @@ class Customers:
     url_bytes: int = URL_BYTES_MAX
 
     def ask(self, tree: object, rows: int = ROWS, *, parameter: str = "", offset: int = 0, pad: int = 0) -> Reply:
-        return self.talk.ask("GET", "customer", "/customers", self.query(tree, rows, parameter, offset, pad), tries=2)
+        return self.talk.ask("GET", "customer", "/customers", self.query(tree, rows, parameter, offset, pad))
 
     def query(self, tree: object, rows: int, parameter: str = "", offset: int = 0, pad: int = 0) -> str:
         """The encoded query; tree None: no filter. pad: blanks inside the filter's JSON, three bytes each."""
@@ -194,6 +194,8 @@ class Customers:
             return fits
 
         good, bad = largest(max(512, bare), URL_BYTES_MAX, works, lambda _: URL_GRAIN)
+        if not good:
+            raise Unclear(f"even the shortest question is not answered ({said})")
         text = f"{good} work; {bad} do not ({said})" if bad else f"{good} work; more was not asked"
         self.found.limit("URL bytes", text, "lookup_url_bytes_max", good, refused=bool(bad), more="")
         self.url_bytes = good
@@ -220,6 +222,8 @@ class Customers:
             return fits
 
         good, bad = largest(1, VALUES_MAX, works)
+        if not good:
+            raise Unclear(f"even one value is not answered ({said or 'the URL would be too long'})")
         if not bad:
             text = f"{good} work ({key}); more was not asked"
         elif said:

@@ -14,8 +14,6 @@ BODY_BYTES_FIRST: Final = 4_096
 BODY_BYTES_MAX: Final = 2_097_152
 BODY_GRAIN_SHARE: Final = 64
 BODY_GRAIN: Final = 1_024
-TRIES: Final = 2
-"""A request that is too large may be answered 5xx or not at all: twice the same counts as a refusal."""
 
 BODY: Final = "body bytes"
 COUNT: Final = "members in a request"
@@ -36,7 +34,7 @@ class Limits:
 
         def works(size: int) -> bool:
             nonlocal said
-            reply = self._judged(self.members.segment.send("POST", padded(body, size), tries=TRIES))
+            reply = self._judged(self.members.segment.send("POST", padded(body, size)))
             said = said if reply.ok else reply.said
             return reply.ok
 
@@ -60,7 +58,7 @@ class Limits:
             if self.body_bytes and len(body) > self.body_bytes:
                 by_bytes = True
                 return None
-            reply = self._judged(self.members.segment.send(method, body, tries=TRIES))
+            reply = self._judged(self.members.segment.send(method, body))
             said = said if reply.ok else f"{reply.said} to {'an addition' if method == 'POST' else 'a removal'}"
             return reply if reply.ok else None
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, Final
 
 from stream.edge.api import ApiConfig
@@ -55,21 +56,24 @@ def survey(
     direct = Direct(plan.config)
     talk = Talk(direct, wait)
     segment = Throwaway(talk, plan.code)
-    try:
+    with _interruptible_once() as interruptible:
         try:
-            _Asking(plan, found, talk, segment, say).ask()
+            try:
+                _Asking(plan, found, talk, segment, say).ask()
+            except SegstreamError as error:
+                found.error = error
+            finally:
+                interruptible.off()  # in here: an interruption right before it is caught below
         except KeyboardInterrupt:
             found.interrupted = True
-        except SegstreamError as error:
-            found.error = error
         finally:
-            if segment.begun:
-                say("deleting the throw-away segment")
-                with _uninterrupted():
+            try:
+                if segment.begun:
+                    say("deleting the throw-away segment")
                     _clean(found, segment, plan.settings.settle_s)
-    finally:
-        found.requests = talk.requests
-        direct.close()
+            finally:
+                found.requests = talk.requests
+                direct.close()
     return found
 
 
@@ -86,17 +90,32 @@ def _clean(found: Findings, segment: Throwaway, settle_s: float) -> None:
             )
 
 
+class _Interruptible:
+    """Turns the first signal to end into KeyboardInterrupt, and any later one into nothing: the clean-up has limits."""
+
+    def __init__(self) -> None:
+        self._on = True
+
+    def off(self) -> None:
+        self._on = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        if self._on:
+            self._on = False
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C must not leave the segment behind; the clean-up has limits of its own."""
+def _interruptible_once() -> Iterator[_Interruptible]:
+    interruptible = _Interruptible()
     held: dict[signal.Signals, Any] = {}
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
-            held[number] = signal.signal(number, signal.SIG_IGN)
+            held[number] = signal.signal(number, interruptible)
     except ValueError:  # not the main thread: no signal comes here
         held.clear()
     try:
-        yield
+        yield interruptible
     finally:
         for number, handler in held.items():
             signal.signal(number, handler)

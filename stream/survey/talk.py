@@ -16,6 +16,7 @@ from stream.errors import AuthError
 REQUESTS_MAX: Final = 600
 LASTS_S_MAX: Final = 900.0
 TRIES: Final = 3
+"""A request that is too large may be answered 5xx, or not at all: so often in a row counts as a refusal."""
 THROTTLED_TRIES: Final = 8
 WAIT_S_MAX: Final = 30.0
 HEADERS: Final = ("x-ratelimit", "x-rate-limit", "ratelimit", "retry-after")
@@ -72,6 +73,7 @@ class Talk:
         self.throttled = 0
         self.headers: dict[str, str] = {}
         self.stopped = ""
+        self._most = REQUESTS_MAX
         self._end_s = time.monotonic() + LASTS_S_MAX
 
     def ask(
@@ -99,7 +101,7 @@ class Talk:
     def _count(self) -> None:
         if self.stopped:
             raise Stopped(self.stopped)
-        if self.requests >= REQUESTS_MAX or time.monotonic() > self._end_s:
+        if self.requests >= self._most or time.monotonic() > self._end_s:
             self.stopped = f"not asked any more after {REQUESTS_MAX} requests or {LASTS_S_MAX:g} s"
             raise Stopped(self.stopped)
         self.requests += 1
@@ -107,8 +109,8 @@ class Talk:
     def allow(self, requests: int, lasts_s: float) -> None:
         """Let so much more be asked, whatever was used up: for the clean-up."""
         self.stopped = ""
-        self.requests = min(self.requests, REQUESTS_MAX - requests)
-        self._end_s = max(self._end_s, time.monotonic() + lasts_s)
+        self._most = self.requests + requests
+        self._end_s = time.monotonic() + lasts_s
 
     def _once(self, method: str, of: Which, path: str, query: str, body: bytes) -> tuple[Reply, float | None]:
         try:

@@ -70,14 +70,14 @@ class Throwaway:
                 raise Unclear(f"the segment that was created does not appear: {reply.said}")
             self._talk.wait(0.25)
 
-    def add(self, ids: tuple[str, ...], *, tries: int = 3) -> Reply:
-        return self.send("POST", members_body(ids), tries=tries)
+    def add(self, ids: tuple[str, ...]) -> Reply:
+        return self.send("POST", members_body(ids))
 
-    def remove(self, ids: tuple[str, ...], query: str = "", *, tries: int = 3) -> Reply:
-        return self.send("DELETE", members_body(ids), query, tries=tries)
+    def remove(self, ids: tuple[str, ...], query: str = "") -> Reply:
+        return self.send("DELETE", members_body(ids), query)
 
-    def send(self, method: str, body: bytes, query: str = "", *, tries: int = 3) -> Reply:
-        return self._talk.ask(method, "segmentation", f"{self._path}/members", query, body, tries=tries)
+    def send(self, method: str, body: bytes, query: str = "") -> Reply:
+        return self._talk.ask(method, "segmentation", f"{self._path}/members", query, body)
 
     def page(self, query: str) -> Reply:
         return self._talk.ask("GET", "segmentation", f"{self._path}/members", query)
