@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,13 +43,19 @@ def main(args: argparse.Namespace) -> int:
     from stream.demo.run import Plan, demo  # noqa: PLC0415
 
     console = Console()
-    live = console if console.is_terminal and not args.plain else None
+    live = console if console.is_terminal and not console.is_dumb_terminal and not args.plain else None
     plan = Plan(args.duration_s, args.rate, args.seed, args.keep, args.picture)
-    if args.postgres:
-        from stream.demo.postgres import demo_postgres  # noqa: PLC0415
+    # as Ctrl-C does: it ends with the comparison
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if args.postgres:
+            from stream.demo.postgres import demo_postgres  # noqa: PLC0415
 
-        return demo_postgres(plan, _say, live)
-    return demo(plan, _say, live)
+            return demo_postgres(plan, _say, live)
+        return demo(plan, _say, live)
+    except KeyboardInterrupt:
+        _say("interrupted: nothing was compared")
+        raise
 
 
 def _say(line: str) -> None:

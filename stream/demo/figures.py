@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 
@@ -13,6 +13,24 @@ WINDOW_S: Final = 10.0
 _SAMPLE: Final = re.compile(r"^(segstream_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 Sample = tuple[str, dict[str, str], float]
+
+
+class Segment(NamedTuple):
+    """wanted: what the table says. extra: members that the table does not name (any more)."""
+
+    code: str
+    wanted: int
+    in_sync: int
+    extra: int
+
+
+class Second(NamedTuple):
+    """One second of the past. differing: memberships that are not as the table says, at its end."""
+
+    changes: float
+    edits: float
+    lag: float
+    differing: float
 
 
 @dataclass
@@ -30,14 +48,17 @@ class Figures:
     records_rate: float = 0
     edits_rate: float = 0
     requests_rate: float = 0
-    lag: float | None = None
+    lag: int | None = None
     p50_s: float | None = None
     p99_s: float | None = None
     wanted: int = 0
     in_sync: int = 0
     extra: int = 0
     faults_on: tuple[str, ...] = ()
-    faults: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=lambda: fault_counts({}, 0))
+    segments: tuple[Segment, ...] = ()
+    seconds: tuple[Second, ...] = ()
+    keys: bool = True
     addresses: tuple[str, ...] = ()
     events: tuple[tuple[float, str], ...] = ()
 
@@ -91,8 +112,8 @@ class Readings:
         self._last: dict[str, float] = {}
         self._before: dict[str, float] = {}
         self._seen: deque[tuple[float, dict[str, float]]] = deque()
-        self.lag: float | None = None
         self.answers = False
+        self._owns = False
         self.sends = False  # the present process has sent something
 
     def read(self, url: str, at_s: float, changes: int) -> None:
@@ -108,9 +129,8 @@ class Readings:
     def take(self, text: str, at_s: float, changes: int) -> None:
         found = samples(text)
         self.answers = bool(found)
+        self._owns = any(name == "segstream_assigned_partitions" and value for name, _, value in found)
         self.sends = any(name == "segstream_batch_members_count" and value for name, _, value in found)
-        lags = [value for name, _, value in found if name == "segstream_consumer_lag_records"]
-        self.lag = sum(lags) if lags else None
         if found:
             now = _totals(found)
             for name, value in self._last.items():
@@ -124,6 +144,13 @@ class Readings:
         while len(self._seen) > 2 and at_s - self._seen[0][0] > WINDOW_S:
             self._seen.popleft()
 
+    @property
+    def state(self) -> str:
+        """Of the present process: starting, joining its group, waiting to be allowed to send, running."""
+        if not self.answers:
+            return "starting"
+        return "running" if self.sends else "waiting" if self._owns else "joining"
+
     def total(self, name: str) -> float:
         return self._before.get(name, 0.0) + self._last.get(name, 0.0)
 
@@ -133,17 +160,18 @@ class Readings:
         return (last.get(name, 0.0) - first.get(name, 0.0)) / (to_s - from_s) if to_s > from_s else 0.0
 
     def freshness_s(self, share: float) -> float | None:
-        first, last = self._seen[0][1], self._seen[-1][1]
-        return quantile(
+        first, (now_s, last) = self._seen[0][1], self._seen[-1]
+        found = quantile(
             {float(name[3:]): last[name] - first.get(name, 0.0) for name in last if name.startswith("le=")}, share
         )
+        # within a bucket the place is a guess; nothing is older than the run
+        return None if found is None else min(found, now_s)
 
     def fill(self, figures: Figures) -> None:
         for name in ("records", "edits", "requests"):
             setattr(figures, name, self.total(name))
             setattr(figures, f"{name}_rate", self.rate(name))
         figures.changes_rate = self.rate("changes")
-        figures.lag = self.lag
         figures.p50_s, figures.p99_s = self.freshness_s(0.5), self.freshness_s(0.99)
 
     def close(self) -> None:

@@ -26,6 +26,10 @@ class Keys:
             tty.setcbreak(sys.stdin)
         return self
 
+    @property
+    def there(self) -> bool:
+        return self._before is not None
+
     def __exit__(self, *_: object) -> None:
         if self._before is not None:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from stream.demo.processes import Consumer, Sandbox, settings_text
+from stream.demo.lag import Lag
+from stream.demo.processes import GROUP, Consumer, Sandbox, settings_text
 from stream.demo.run import FAULTS, Plan, Say, finish
-from stream.demo.shop import SEGMENTS
+from stream.demo.shop import SEGMENTS, TOPIC
 from stream.demo.stage import Stage
 from stream.errors import Unavailable
 
@@ -30,29 +33,48 @@ def demo_postgres(plan: Plan, say: Say, console: Console | None = None) -> int:
     """Run until Ctrl-C. 0 when the segments equal the table then. Raises Unavailable where the stack is missing."""
     stack_module, kit = load_stack(TESTS)
     say("PostgreSQL, Kafka and Debezium start; this takes some 20 seconds")
-    with tempfile.TemporaryDirectory(prefix="segstream-demo-") as name, stack_module.Stack() as stack:
+    with ExitStack() as ended:
+        ended.enter_context(told_shortly())
+        folder = Path(ended.enter_context(tempfile.TemporaryDirectory(prefix="segstream-demo-")))
+        stack = ended.enter_context(stack_module.Stack())
         stack.start(("kafka", "postgres", "connect"))
         stack.sql(TABLE)
         table = {"table.include.list": "public.segment_members"}
         stack.connect("shop", table | stack_module.json_converters())
-        stack.wait_caught_up("shop", "shop.public.segment_members")
-        folder = Path(name)
+        stack.wait_caught_up("shop", TOPIC)
         sandbox = Sandbox(folder, FAULTS)
+        ended.callback(sandbox.close)
+        lag = Lag(stack.broker_address, GROUP, TOPIC)
+        ended.callback(lag.close)
         consumer = Consumer(folder)
-        try:
-            settings = settings_text(stack.broker_address, sandbox.url, folder / "secret", embedded=False)
-            (folder / "segstream.yaml").write_text(settings)
-            command = f"{kit.postgres_bin / 'psql'} '{stack.postgres.dsn}'"
-            source = SqlTable(stack)
-            say(f"the sandbox's page: {sandbox.url}/")
-            say(f"type SQL in another window:\n  {command}\n  {EXAMPLE}")
-            stage = Stage(source, consumer, sandbox, say, lambda: None, hints=(command, EXAMPLE))
-            stage.play(plan.duration_s, 0, keep=True, console=console, picture=plan.picture)
-            stack.wait_caught_up("shop")
-            return finish(source, consumer, sandbox, say, lambda: None)
-        finally:
-            consumer.stop()
-            sandbox.close()
+        ended.callback(consumer.kill)
+        settings = settings_text(stack.broker_address, sandbox.url, folder / "secret", embedded=False)
+        (folder / "segstream.yaml").write_text(settings)
+        command = f"{kit.postgres_bin / 'psql'} '{stack.postgres.dsn}'"
+        source = SqlTable(stack)
+        say(f"the sandbox's page: {sandbox.url}/")
+        say(f"type SQL in another window:\n  {command}\n  {EXAMPLE}")
+        stage = Stage(source, consumer, sandbox, lag, say, lambda: None, hints=(command, EXAMPLE))
+        stage.play(plan.duration_s, 0, keep=True, console=console, picture=plan.picture)
+        stack.wait_caught_up("shop")
+        return finish(source, consumer, sandbox, say, lambda: None)
+
+
+@contextmanager
+def told_shortly() -> Iterator[None]:
+    """What goes wrong in the stack, or with PostgreSQL, becomes Unavailable with one line."""
+    # of modules that are there in a checkout only
+    names = {"stack.process": "StackError", "stack.kit": "StackMissing", "psycopg": "Error"}
+    kinds = tuple(getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules)
+    try:
+        yield
+    except (*kinds, OSError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # the last line is the end of a log that will be gone
+        text = lines[0] if len(lines) == 1 else f"{lines[0].partition(' The end of ')[0]} {lines[-1]}"
+        raise Unavailable(
+            text, advice="--postgres needs what `make stack` installs, and its ports on loopback"
+        ) from error
 
 
 def load_stack(tests: Path) -> tuple[ModuleType, Any]:

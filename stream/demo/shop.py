@@ -10,6 +10,7 @@ from typing import Any, Final
 import confluent_kafka as ck
 
 TOPIC: Final = "shop.public.segment_members"
+CHANGES_MAX: Final = 35_000  # the embedded broker keeps 5 MB a partition: some 45,000 changes
 SEGMENTS: Final = ("gold", "newsletter", "bought-twice", "vip", "sleeping", "tier-silver")
 
 

@@ -10,19 +10,23 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import httpx
 from rich.console import Console
 from rich.live import Live
 
-from stream.demo.figures import Figures, Readings, fault_counts
+from stream.demo.figures import Figures, Readings, Second, Segment, fault_counts
 from stream.demo.keys import Keys
-from stream.demo.processes import LATE_S, SESSION_S, Consumer, Sandbox
+from stream.demo.lag import Lag
+from stream.demo.processes import LATE_S, Consumer, Sandbox
+from stream.demo.shop import CHANGES_MAX
 from stream.demo.view import line, render
-from stream.errors import Unavailable
 
 LOOK_S: Final = 0.5
 LINE_S: Final = 3.0
 WATCH_S: Final = 2.0
+SECOND_S: Final = 1.0
+UNDER_WAY_S: Final = 0.5
+EVENTS_KEPT: Final = 60
+SECONDS_KEPT: Final = 120
 CALM: Final[dict[str, Any]] = {"throttle_share": 0.0, "error_share": 0.01, "row_error_share": 0.002, "slow_share": 0.0}
 INJECTED: Final[dict[str, tuple[str, str, float]]] = {
     # key: name, the sandbox's fault, its share while it is on
@@ -31,8 +35,8 @@ INJECTED: Final[dict[str, tuple[str, str, float]]] = {
     "3": ("row errors", "row_error_share", 0.1),
     "4": ("slow", "slow_share", 0.3),
 }
-# what happens by itself, at these shares of the duration
-PROGRAMME: Final = ((0.27, "1"), (0.37, "1"), (0.42, "k"), (0.86, "2"), (0.93, "2"))
+# what happens by itself, at these shares of the duration: the key, and whether its fault is on then
+PROGRAMME: Final = ((0.27, "1", True), (0.37, "1", False), (0.42, "k", True), (0.86, "2", True), (0.93, "2", False))
 
 
 class Source(Protocol):
@@ -49,22 +53,25 @@ class Source(Protocol):
 
 
 class Stage:
-    """watch: raises when the broker lost records."""
+    """watch: raises when the broker lost records. hints: lines to keep in sight."""
 
     def __init__(
         self,
         source: Source,
         consumer: Consumer,
         sandbox: Sandbox,
+        lag: Lag,
         say: Callable[[str], None],
         watch: Callable[[], None],
         hints: tuple[str, ...] = (),
     ) -> None:
         self._hints = hints
-        self._source, self._consumer, self._sandbox = source, consumer, sandbox
+        self._source, self._consumer, self._sandbox, self._lag = source, consumer, sandbox, lag
         self._say, self._watch = say, watch
         self._readings: Final = Readings()
-        self._events: deque[tuple[float, str]] = deque(maxlen=20)
+        self._events: deque[tuple[float, str]] = deque(maxlen=EVENTS_KEPT)
+        self._seconds: deque[Second] = deque(maxlen=SECONDS_KEPT)
+        self._second: tuple[float, float, float] = (0.0, 0.0, 0.0)  # when the last one ended; changes and edits then
         self._on: dict[str, str] = {}
         self._shown = False
         self._kills = 0
@@ -79,8 +86,9 @@ class Stage:
         """Until the duration is over, Ctrl-C or q; with keep, until one of the latter. Raises Unavailable."""
         self._consumer.start()
         self._shown = console is not None
-        self._tell("500 changes are there; the consumer joins its group, and begins to send" if rate else "it starts")
+        self._tell(f"{self._source.changes} changes wait; the consumer starts" if rate else "the consumer starts")
         self._started_s = time.monotonic()
+        self._second = (0.0, self._source.changes, 0.0)
         try:
             if console is None:
                 self._run(duration_s, rate, keep, None, Keys())
@@ -93,11 +101,16 @@ class Stage:
             self._readings.close()
             if picture is not None:
                 draw(self.figures, picture)
+        # the live view is gone by now, and with it what it said
+        self._say(line(self.figures))
+        self._say("faults: " + ", ".join(f"{name} {count}" for name, count in self.figures.faults.items()))
 
     def _run(self, duration_s: float, rate: float, keep: bool, live: Live | None, keys: Keys) -> None:  # noqa: FBT001 - play says what it is
         due = deque(PROGRAMME if rate else ())
         looked_s = said_s = watched_s = last_s = 0.0
         owed = 0.0
+        size = None
+        self._look(0.0, None if keep else duration_s, keys=keys.there)
         while not self._ended:
             passed_s = time.monotonic() - self._started_s
             if passed_s >= duration_s and not keep:
@@ -105,36 +118,44 @@ class Stage:
             if keep and rate and passed_s >= duration_s and last_s < duration_s and not self._paused:
                 if live is None:
                     self._say("\n".join(("the shop rests; Ctrl-C ends it with the comparison", *self._addresses())))
-                self._press("p")  # an embedded broker holds no more than minutes of this
+                self._press("p")
+            if rate and not self._paused and self._source.changes >= CHANGES_MAX:
+                self._tell(f"after {CHANGES_MAX:,} changes the shop rests: the embedded broker holds no more")
+                self._press("p")
             owed += 0 if self._paused else (passed_s - last_s) * rate
             last_s = passed_s
             while owed >= 1:
                 self._source.act()
                 owed -= 1
             self._source.flush()
+            pressed = keys.take()
             while due and passed_s >= due[0][0] * duration_s:
-                self._press(due.popleft()[1])
-            for key in keys.take():
+                _, key, on = due.popleft()
+                if (key in self._on) != on:  # it may have been pressed already
+                    pressed += key
+            for key in pressed:
                 self._press(key)
-            if not self._consumer.alive:
-                raise Unavailable(f"the consumer ended by itself: {self._consumer.log.read_text()[-2000:]}")
+            self._consumer.check_alive()
             if passed_s - watched_s >= WATCH_S:
                 watched_s = passed_s
                 self._watch()
-            if passed_s - looked_s >= LOOK_S:
+            if passed_s - looked_s >= LOOK_S or pressed:
                 looked_s = passed_s
-                self._look(passed_s, None if keep else duration_s)
-                if live is not None:
-                    live.update(render(self.figures, live.console.width), refresh=True)
-                elif passed_s - said_s >= LINE_S:
-                    said_s = passed_s
-                    self._say(line(self.figures))
+                self._look(passed_s, None if keep else duration_s, keys=keys.there)
+                size = None
+            if live is not None and live.console.size != size:
+                size = live.console.size
+                live.update(render(self.figures, size.width, size.height), refresh=True)
+            elif live is None and passed_s - said_s >= LINE_S:
+                said_s = passed_s
+                self._say(line(self.figures))
             time.sleep(0.02)
 
     def _addresses(self) -> tuple[str, ...]:
+        consumer = self._consumer.metrics_url
         return (
             f"sandbox: {self._sandbox.url}/",
-            f"metrics: {self._consumer.metrics_url or '(in a moment)'}{'/metrics' if self._consumer.metrics_url else ''}",
+            *((f"consumer: {consumer}/metrics  {consumer}/readyz",) if consumer else ("consumer: in a moment",)),
             *self._hints,
         )
 
@@ -150,51 +171,75 @@ class Stage:
                 self._sandbox.fault({fault: share, "slow_s": 1.0})
                 self._tell(f"{name}: {share:.0%} of {'rows' if key == '3' else 'requests'}")
         elif key == "k":
-            self._consumer.kill()
-            self._consumer.start()
-            self._kills += 1
-            self._tell("kill -9: the consumer dies, and starts again")
-            self._tell(f"  Kafka holds its session {SESSION_S} s; it waits {LATE_S} s more,")
-            self._tell("  so that no request of its former self lands late")
+            self._kill()
         elif key == "p":
             self._paused = not self._paused
             self._tell("the source pauses" if self._paused else "the source goes on")
         elif key == "q":
             self._ended = True
 
+    def _kill(self) -> None:
+        """While rows are on their way, where some are within UNDER_WAY_S."""
+        until_s = time.monotonic() + UNDER_WAY_S
+        while not (rows := self._sandbox.rows_under_way()) and self._readings.sends and time.monotonic() < until_s:
+            time.sleep(0.005)
+        self._consumer.kill()
+        self._consumer.start()
+        self._kills += 1
+        self._tell(
+            f"kill -9 with {rows} rows under way. Started again, the consumer waits until Kafka ends its old session, "
+            f"and {LATE_S} s more, so that no request of its former self lands late"
+        )
+
     def _tell(self, text: str) -> None:
         self._events.append((time.monotonic() - self._started_s, text))
         if not self._shown:
             self._say(text)
 
-    def _look(self, passed_s: float, duration_s: float | None) -> None:
+    def _look(self, passed_s: float, duration_s: float | None, *, keys: bool) -> None:
         readings = self._readings
         readings.read(self._consumer.metrics_url, passed_s, self._source.changes)
-        figures = Figures(passed_s=passed_s, duration_s=duration_s, changes=self._source.changes)
+        figures = Figures(passed_s=passed_s, duration_s=duration_s, changes=self._source.changes, keys=keys)
         readings.fill(figures)
-        if not readings.answers:
-            figures.state = "starting"
-        else:
-            figures.state = "running" if readings.sends else "joining"
-        try:
-            found, stats = self._sandbox.present(), self._sandbox.stats()
-        except httpx.HTTPError as error:
-            raise Unavailable(f"the sandbox does not answer: {error}") from error
-        truth = self._source.truth()
-        figures.wanted = sum(map(len, truth.values()))
-        figures.in_sync = sum(len(truth[code] & found[code]) for code in truth)
-        figures.extra = sum(len(found[code] - truth[code]) for code in truth)
+        figures.state = readings.state
+        figures.lag = self._lag.read()
+        found, stats, truth = self._sandbox.present(), self._sandbox.stats(), self._source.truth()
+        figures.segments = tuple(
+            Segment(code, len(wanted), len(wanted & found[code]), len(found[code] - wanted))
+            for code, wanted in truth.items()
+        )
+        figures.wanted = sum(segment.wanted for segment in figures.segments)
+        figures.in_sync = sum(segment.in_sync for segment in figures.segments)
+        figures.extra = sum(segment.extra for segment in figures.segments)
         figures.faults = fault_counts(stats, self._kills)
-        figures.faults_on = (*self._on.values(), *(("pause the source",) if self._paused else ()))
+        figures.faults_on = (*self._on.values(), *(("pause",) if self._paused else ()))
         figures.addresses = self._addresses() if duration_s is None else ()
         figures.events = tuple(self._events)
+        self._note_second(figures)
+        figures.seconds = tuple(self._seconds)
         self.figures = figures
 
+    def _note_second(self, figures: Figures) -> None:
+        ended_s, changes, edits = self._second
+        took_s = figures.passed_s - ended_s
+        if took_s < SECOND_S:
+            return
+        differing = figures.wanted - figures.in_sync + figures.extra
+        self._seconds.append(
+            Second(
+                max(figures.changes - changes, 0) / took_s,
+                max(figures.edits - edits, 0) / took_s,
+                figures.lag or 0,
+                differing,
+            )
+        )
+        self._second = (figures.passed_s, figures.changes, figures.edits)
 
-def draw(figures: Figures, path: Path, columns: int = 120) -> None:
+
+def draw(figures: Figures, path: Path, columns: int = 120, lines: int = 32) -> None:
     """Write the view of these figures as SVG."""
-    console = Console(width=columns, record=True, file=StringIO(), force_terminal=True)
-    console.print(render(figures, columns))
+    console = Console(width=columns, height=lines, record=True, file=StringIO(), force_terminal=True)
+    console.print(render(figures, columns, lines))
     svg = console.export_svg(title="segstream demo")
     # it would load a font from elsewhere
     path.write_text(re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL), encoding="utf-8")

@@ -1,162 +1,152 @@
-"""The live view: one moment's figures as something that rich can draw, for narrow and for wide terminals."""
+"""The live view: what of one moment's figures a terminal of this width and height has room for.
+
+The keys are always there. Of the rest, the least important is folded to running text first, and left out then. What
+room is left belongs to the latest events.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from stream.demo import panels
 from stream.demo.figures import Figures
+from stream.demo.panels import seconds
 
 WIDE_COLUMNS: Final = 100
-EVENTS_SHOWN: Final = 7
-KEYS: Final = (
-    ("1", "429"), ("2", "5xx"), ("3", "row errors"), ("4", "slow"),
-    ("k", "kill -9 and restart"), ("p", "pause the source"), ("q", "quit"),
-)  # fmt: skip
-STAY_0: Final = frozenset({"sent within Retry-After", "overlapping operations"})  # or the consumer is wrong
+SIDE_BY_SIDE_COLUMNS: Final = 56
+FRAME_LINES: Final = 2
+FRAME_COLUMNS: Final = 4
+WALK_LINES: Final = 6
+SECOND_ROW_LINES: Final = 8
 
 
-def render(figures: Figures, width: int) -> RenderableType:
-    """The whole view for so many columns."""
-    wide = width >= WIDE_COLUMNS
-    height = len(figures.faults) + 2 if wide and figures.faults else None  # side by side, all as high as the longest
-    parts = tuple(
-        _panel(title, inner, height)
-        for title, inner in (
-            ("the walk", _walk(figures)),
-            ("state", _state(figures)),
-            ("faults", _faults(figures)),
-        )
-    )
-    if wide:
-        grid = Table.grid(expand=True)
-        for ratio in (5, 4, 4):
-            grid.add_column(ratio=ratio)
-        grid.add_row(*parts)
-        middle: tuple[RenderableType, ...] = (grid,)
-    else:
-        middle = parts
-    return Group(
-        _title(figures), *middle, _panel("latest", _events(figures)), *_addresses(figures), _keys(figures, width)
-    )
+class Part(NamedTuple):
+    """Something to draw, and how many lines it takes."""
+
+    drawn: RenderableType
+    lines: int
+
+
+class Layout(NamedTuple):
+    """What stands between title and events. The events get at least events_min lines, or another layout is taken."""
+
+    parts: list[Part]
+    events_min: int
+
+
+def render(figures: Figures, width: int, height: int) -> RenderableType:
+    """The view for so many columns and lines, which it fills."""
+    top = _stacked([panels.title(figures)])
+    bottom = _stacked([*panels.addresses(figures, width), *panels.keys(figures, width)])
+    layouts = (
+        _wide(figures, width) if width >= WIDE_COLUMNS
+        else _side_by_side(figures, width) if width >= SIDE_BY_SIDE_COLUMNS
+        else _narrow(figures, width)
+    )  # fmt: skip
+    for layout in layouts:
+        left = height - top.lines - bottom.lines - sum(part.lines for part in layout.parts)
+        if left >= layout.events_min:
+            middle = [part.drawn for part in layout.parts]
+            return Group(top.drawn, *middle, *([_events(figures, width, left)] if left else []), bottom.drawn)
+    # not even title and keys: the keys
+    return _stacked(panels.keys(figures, width)[-max(height, 1) :]).drawn
 
 
 def line(figures: Figures) -> str:
     """The same for a log: one line."""
-    lag = "-" if figures.lag is None else f"{figures.lag:.0f}"
+    lag = "?" if figures.lag is None else str(figures.lag)
     return (
-        f"{figures.passed_s:5.1f} s  {figures.state:12s} {figures.changes:6d} changes  lag {lag:>5s}  "
+        f"{figures.passed_s:5.1f} s  {figures.state:8s} {figures.changes:6d} changes  lag {lag:>5s}  "
         f"{figures.in_sync} of {figures.wanted} members in sync  {figures.edits:.0f} edits in {figures.requests:.0f} "
-        f"requests ({figures.rows_per_request:.1f} each)  freshness p50 {_seconds(figures.p50_s)} "
-        f"p99 {_seconds(figures.p99_s)}"
+        f"requests ({figures.rows_per_request:.1f} each)  freshness p50 {seconds(figures.p50_s)} "
+        f"p99 {seconds(figures.p99_s)}"
     )
 
 
-def _panel(title: str, inner: RenderableType, height: int | None = None) -> Panel:
+def _wide(figures: Figures, width: int) -> Iterator[Layout]:
+    inner = width // 3 - FRAME_COLUMNS
+    lines = max(WALK_LINES, len(figures.faults))
+    walk, state, faults = panels.walk(figures, inner), panels.state(figures, inner), panels.faults(figures)
+    top = _row([("the walk", walk), ("state", state), ("faults", faults)], lines)
+    second = _second_row(figures, width)
+    yield Layout([top, second], 5)
+    yield Layout([top], 5)
+    yield Layout([top], 0)
+    yield from _low(figures, width)
+
+
+def _side_by_side(figures: Figures, width: int) -> Iterator[Layout]:
+    inner = width // 2 - FRAME_COLUMNS
+    top = _row([("the walk", panels.walk(figures, inner)), ("state", panels.state(figures, inner))], WALK_LINES)
+    faults = _row([("faults", panels.faults(figures, 2))], -(-len(figures.faults) // 2))
+    second = _second_row(figures, width)
+    text = _stacked(panels.faults_text(figures, width))
+    yield Layout([top, faults, second], 5)
+    yield Layout([top, faults], 5)
+    yield Layout([top, text], 5)
+    yield Layout([top, text], 0)
+    yield Layout([top], 0)
+    yield from _low(figures, width)
+
+
+def _narrow(figures: Figures, width: int) -> Iterator[Layout]:
+    walk = Part(panels.walk(figures, width), WALK_LINES)
+    state = Part(panels.state(figures, width), WALK_LINES)
+    faults = Part(panels.faults(figures), len(figures.faults))
+    segments = Part(panels.segments(figures, width), len(figures.segments) + 1)
+    text = _stacked(panels.faults_text(figures, width))
+    yield Layout([walk, state, faults, segments], 5)
+    yield Layout([walk, state, faults], 5)
+    yield Layout([walk, state, text], 2)
+    yield Layout([walk, state], 2)
+    yield Layout([state], 2)
+    yield from _low(figures, width)
+
+
+def _low(figures: Figures, width: int) -> Iterator[Layout]:
+    """For a few lines: no frames."""
+    summary, faults = (_stacked(make(figures, width)) for make in (panels.summary, panels.faults_text))
+    yield Layout([summary, faults], 0)
+    yield Layout([summary], 0)
+    yield Layout([], 0)
+
+
+def _second_row(figures: Figures, width: int) -> Part:
+    inner = width // 2 - FRAME_COLUMNS
+    segments, history = panels.segments(figures, inner), panels.history(figures, inner)
+    return _row([("segments", segments), ("each of the last seconds", history)], SECOND_ROW_LINES)
+
+
+def _row(boxes: list[tuple[str, RenderableType]], lines: int) -> Part:
+    """Side by side, framed, all as high as the highest."""
+    grid = Table.grid(expand=True)
+    for _ in boxes:
+        grid.add_column(ratio=1)
+    grid.add_row(*(_framed(title, inner, lines) for title, inner in boxes))
+    return Part(grid, lines + FRAME_LINES)
+
+
+def _framed(title: str, inner: RenderableType, lines: int) -> Panel:
     return Panel(
-        inner, title=title, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1), height=height
-    )
+        inner, title=title, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1),
+        height=lines + FRAME_LINES,
+    )  # fmt: skip
 
 
-def _title(figures: Figures) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(" segstream demo ", style="bold reverse")
-    of = "" if figures.duration_s is None else f" of {figures.duration_s:.0f}"
-    text.append(f"  {figures.passed_s:.0f}{of} s  ")
-    text.append(f"consumer {figures.state}", style="green" if figures.state == "running" else "bold yellow")
-    return text
+def _events(figures: Figures, width: int, lines: int) -> RenderableType:
+    """In a frame where that leaves three lines."""
+    inner = lines - FRAME_LINES
+    if inner < 3 or width < SIDE_BY_SIDE_COLUMNS:
+        return panels.events(figures, width, lines)
+    return _framed("latest", panels.events(figures, width - FRAME_COLUMNS, inner), inner)
 
 
-def _walk(figures: Figures) -> Table:
-    table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
-    table.add_column("")
-    table.add_column("total", justify="right")
-    table.add_column("each second", justify="right")
-    for name, total, rate in (
-        ("changes at the shop", figures.changes, figures.changes_rate),
-        ("records in", figures.records, figures.records_rate),
-        ("edits sent", figures.edits, figures.edits_rate),
-        ("requests", figures.requests, figures.requests_rate),
-    ):
-        table.add_row(name, f"{total:,.0f}", f"{rate:,.1f}")
-    table.add_row("rows per request", f"{figures.rows_per_request:.1f}", "")
-    return table
-
-
-def _state(figures: Figures) -> Table:
-    whole = figures.in_sync == figures.wanted and not figures.extra
-    style = "green" if whole else "yellow"
-    bar = ProgressBar(
-        total=max(figures.wanted, 1), completed=figures.in_sync, complete_style=style, finished_style="green"
-    )
-    figure = Table.grid(expand=True)
-    figure.add_row(_pairs(("members in sync", Text(f"{figures.in_sync:,} of {figures.wanted:,}", style))))
-    figure.add_row(bar)
-    figure.add_row(
-        _pairs(
-            ("there too long", Text(f"{figures.extra:,}")),
-            ("lag, records", Text("-" if figures.lag is None else f"{figures.lag:,.0f}")),
-            ("freshness p50", Text(_seconds(figures.p50_s))),
-            ("freshness p99", Text(_seconds(figures.p99_s))),
-        )
-    )
-    return figure
-
-
-def _faults(figures: Figures) -> Table:
-    pairs = []
-    for name, count in figures.faults.items():
-        style = ("bold red" if count else "green") if name in STAY_0 else ("" if count else "dim")
-        pairs.append((name, Text(f"{count:,}", style)))
-    return _pairs(*pairs)
-
-
-def _pairs(*pairs: tuple[str, Text]) -> Table:
-    table = Table.grid(expand=True, padding=(0, 1))
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column(justify="right", no_wrap=True)
-    for name, value in pairs:
-        table.add_row(name, value)
-    return table
-
-
-def _events(figures: Figures) -> Table:
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style="dim", no_wrap=True, min_width=7)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    shown = figures.events[-EVENTS_SHOWN:]
-    for at_s, text in shown:
-        table.add_row(f"{at_s:.1f} s", Text(text))
-    for _ in range(EVENTS_SHOWN - len(shown)):
-        table.add_row("", "")
-    return table
-
-
-def _addresses(figures: Figures) -> list[Text]:
-    # folded, not cut: they are there to be copied
-    return [Text(f" {address}", style="cyan", overflow="fold") for address in figures.addresses]
-
-
-def _keys(figures: Figures, width: int) -> Group:
-    lines = [Text(" ", no_wrap=True)]
-    for key, name in KEYS:
-        on = name in figures.faults_on
-        part = Text.assemble(
-            (f" {key} ", "reverse bold red" if on else "reverse"),
-            (f" {name}{' on' if on else ''}", "bold red" if on else ""),
-            "  ",
-        )
-        if lines[-1].cell_len + part.cell_len > width:
-            lines.append(Text(" ", no_wrap=True))
-        lines[-1].append_text(part)
-    return Group(*lines)
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
+def _stacked(lines: list[Text]) -> Part:
+    return Part(Group(*lines), len(lines))
