@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import confluent_kafka as ck
 
 from stream.core.model import Slice, TopicPartition
+from stream.edge.beginnings import Beginnings
 from stream.edge.slices import sliced
 from stream.edge.trouble import patiently, refused, trouble
 from stream.errors import SegstreamError, Unavailable
@@ -96,6 +97,7 @@ class Source:
         self._now: Final = now
         self._epochs: dict[TopicPartition, int] = {}
         self._epoch = itertools.count(1)
+        self._beginnings: Final = Beginnings()
         self._paused: set[TopicPartition] = set()
         self.assignment: set[TopicPartition] = set()
         self.failure: BaseException | None = None
@@ -148,12 +150,18 @@ class Source:
 
     def _on_assign(self, consumer: ck.Consumer, parts: list[ck.TopicPartition]) -> None:
         try:
-            # read from where the loop says after it restored the partition; until then nothing is fetched in earnest
-            consumer.incremental_assign([ck.TopicPartition(p.topic, p.partition, ck.OFFSET_END) for p in parts])
+            # read from where the loop says after it restored the partition; until then nothing is fetched in earnest.
+            # The end as a number: the client's answer to OFFSET_END may come after the seek, and undo it
+            ends = [self.watermarks(TopicPartition(p.topic, p.partition))[1] for p in parts]
+            places = zip(parts, ends, strict=True)
+            consumer.incremental_assign([ck.TopicPartition(p.topic, p.partition, end) for p, end in places])
             if parts:
                 consumer.pause(parts)
         except ck.KafkaException as error:
             self.failure = self.failure or Unavailable(f"Kafka assignment: {error.args[0].str()}")
+            return
+        except SegstreamError as error:
+            self.failure = self.failure or error
             return
         tps = [TopicPartition(p.topic, p.partition) for p in parts]
         self.assignment.update(tps)
@@ -173,12 +181,19 @@ class Source:
             tp = TopicPartition(part.topic, part.partition)
             self.assignment.discard(tp)
             self._paused.discard(tp)
-            self._epochs.pop(tp, None)
+            self.end_epoch(tp)
 
     # ---- records -------------------------------------------------------------------------------------------------
 
     def begin(self, tp: TopicPartition, offset: int) -> int:
         """Read this partition from here, under a new epoch, which is returned. It stays paused until flow() lets it go."""
+        self._seek(tp, offset)
+        self._beginnings.begin(tp, offset)
+        epoch = next(self._epoch)
+        self._epochs[tp] = epoch
+        return epoch
+
+    def _seek(self, tp: TopicPartition, offset: int) -> None:
         part = ck.TopicPartition(tp.topic, tp.partition, offset)
         deadline = self._now() + CALL_TIMEOUT_S
         while True:
@@ -190,13 +205,11 @@ class Source:
                 if error.args[0].code() not in _NOT_ACTIVE_YET or self._now() > deadline:
                     raise Unavailable(f"seek {tp.topic}[{tp.partition}] to {offset}: {error.args[0].str()}") from error
                 time.sleep(0.01)
-        epoch = next(self._epoch)
-        self._epochs[tp] = epoch
-        return epoch
 
     def end_epoch(self, tp: TopicPartition) -> None:
         """Whatever is still on its way of this partition is not wanted any more."""
         self._epochs.pop(tp, None)
+        self._beginnings.forget(tp)
 
     def flow(self, wanted: set[TopicPartition]) -> None:
         """Pause and resume so that just these partitions deliver records."""
@@ -228,8 +241,21 @@ class Source:
         ends: list[tuple[TopicPartition, int]] = []
         gone: list[tuple[TopicPartition, str]] = []
         slices = sliced(messages, self._epochs, lambda message, error: self._event(message, error, ends, gone))
+        again = {one.tp for one in slices if self._again(one.tp, one.offsets[0])}
+        if again:
+            slices = [one for one in slices if one.tp not in again]
         records = sum(len(one.offsets) for one in slices)
-        return Taken(slices, records, [(tp, o) for tp, o in ends if tp in self._epochs], gone)
+        reached = [(tp, o) for tp, o in ends if tp in self._epochs and tp not in again and not self._again(tp, o)]
+        return Taken(slices, records, reached, gone)
+
+    def _again(self, tp: TopicPartition, offset: int) -> bool:
+        """Whether what came first of this partition is not believed, and was asked for once more."""
+        wanted = self._beginnings.doubted(tp, offset)
+        if wanted is None:
+            return False
+        self._log("kafka", f"{tp.topic}[{tp.partition}] began at {offset} instead of {wanted}: asked again")
+        self._seek(tp, wanted)
+        return True
 
     def _event(
         self,
