@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
         _write(args.write, text)
     elif not args.json and found.changes:
         print("\n" + text, end="")  # noqa: T201 - it is the command's output
-    if found.left:
+    if found.left and found.left not in str(found.error):
         sys.stderr.write(f"segstream: delete the segment {found.left} by hand: it may still be there\n")
     if found.error is not None:
         raise found.error

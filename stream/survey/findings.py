@@ -94,13 +94,11 @@ class Findings:
 
     @property
     def exit_code(self) -> int:
-        """0 also when settings should change; 75 when a segment was left over, 65 for what no setting mends."""
-        if self.interrupted:
-            return 130
+        """0 also when settings should change; 65 for what no setting mends; else that of the error."""
         if self.error is not None:
             return self.error.exit_code
-        if self.left:
-            return 75
+        if self.interrupted:
+            return 130
         return DataError.exit_code if any(line.level == "fail" for line in self.lines) else 0
 
     def as_json(self) -> dict[str, Any]:
