@@ -38,11 +38,16 @@ table{border-collapse:collapse;width:100%}
 th,td{padding:.45rem 1rem;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
 tr:last-child td{border-bottom:0}th{color:var(--soft);font-weight:500;font-size:.85rem}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-td.path{max-width:32rem;overflow:hidden;text-overflow:ellipsis}
+td.path,td.code{width:100%;max-width:0}td.path{overflow:hidden;text-overflow:ellipsis}
+td.code{white-space:normal;overflow-wrap:anywhere}
 code{font:.9em ui-monospace,monospace}.good{color:var(--good)}.bad{color:var(--bad)}a{color:var(--mark)}
 .columns{display:grid;grid-template-columns:minmax(0,2fr) minmax(0,3fr);gap:0 1.5rem;align-items:start}
 @media(max-width:52rem){.columns{grid-template-columns:minmax(0,1fr)}main{padding:1.25rem .9rem 2rem}
 th,td{padding:.45rem .7rem}}
+@media(max-width:34rem){.cards{grid-template-columns:repeat(2,minmax(0,1fr))}.requests thead{display:none}
+.requests tr{display:grid;grid-template-columns:auto auto 1fr auto;border-bottom:1px solid var(--line)}
+.requests td{border:0;padding:.35rem .7rem}.requests td.path{grid-column:1/-1;grid-row:2;width:auto;max-width:none;
+padding-top:0;white-space:normal;overflow-wrap:anywhere}}
 """
 
 
@@ -83,7 +88,7 @@ def _segments(app: App) -> str:
     if not segments:
         return '<p class="none">None yet.</p>'
     rows = (
-        f"<tr><td><code>{escape(segment.code[:80])}</code></td><td>{segment.type}</td>"
+        f'<tr><td class="code"><code>{escape(segment.code[:80])}</code></td><td>{segment.type}</td>'
         f'<td class="n">{sum(len(kind.ids) for kind in segment.kinds.values()):,}</td></tr>'
         for segment in segments[:SEGMENTS_SHOWN]
     )
@@ -93,7 +98,7 @@ def _segments(app: App) -> str:
 
 def _faults(app: App) -> str:
     changed = [
-        f"<tr><td><code>{name}</code></td><td>{escape(str(value)[:60])}</td></tr>"
+        f'<tr><td><code>{name}</code></td><td class="code">{escape(str(value)[:60])}</td></tr>'
         for name, value in app.faults.values.items()
         if value != FAULTS[name].default
     ]
@@ -106,12 +111,12 @@ def _requests(app: App) -> str:
     rows = (
         f'<tr><td class="n">{entry["number"]}</td><td class="{"good" if 200 <= entry["status"] < 300 else "bad"}">'
         f"{entry['status'] or 'cut'}</td><td>{escape(entry['method'][:10])}</td>"
-        f'<td class="path"><code>{escape(_short(app, entry["target"]))}</code></td>'
+        f'<td class="path" title="{escape(entry["target"])}"><code>{escape(_short(app, entry["target"]))}</code></td>'
         f'<td class="n">{entry["took_ms"]:,} ms</td></tr>'
         for entry in reversed(app.witness.latest)
     )
     head = '<th class="n">No.</th><th>Status</th><th>Method</th><th>Target</th><th class="n">Took</th>'
-    return _table(head, rows)
+    return _table(head, rows, "requests")
 
 
 def _short(app: App, target: str) -> str:
@@ -119,8 +124,10 @@ def _short(app: App, target: str) -> str:
     return target.removeprefix(f"/v1/merchants/{app.config.merchant}")[:120]
 
 
-def _table(head: str, rows: Iterable[str]) -> str:
-    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+def _table(head: str, rows: Iterable[str], kind: str = "") -> str:
+    return (
+        f'<div class="table {kind}"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
 
 
 def _span(seconds: float) -> str:
