@@ -153,7 +153,7 @@ class Reference:
                     break
                 if len(key) > 1 and not self.wider and self.rule.key:
                     self.wider = tuple(key)
-                if after is None or item.op == "d":  # type: ignore[union-attr]
+                if after is None:
                     self._delete(key, partition, changed)
                     continue
                 if (name := self._row(key, after, partition)) is not None:

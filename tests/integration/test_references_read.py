@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ import pytest
 
 from stream.core.decode.spec import DecodeSpec
 from stream.core.engine import Engine
-from stream.core.model import SchemaId, TopicPartition
+from stream.core.model import SchemaId, Slice, TopicPartition
 from stream.core.references import ReferenceRule
 from stream.demo.broker import EmbeddedBroker
 from stream.edge.metrics import Metrics
@@ -25,6 +25,7 @@ from stream.edge.references import References
 from stream.edge.scratch import Scratch
 from stream.edge.spill import Spill
 from stream.edge.store import LmdbRows
+from stream.edge.whole import WholeTopics
 from stream.errors import SettingsError, Unavailable
 
 DATA = Path(__file__).parents[1] / "data" / "debezium"
@@ -238,6 +239,7 @@ def test_a_recreated_topic_is_read_anew(reading: Reading, how: str) -> None:
         assert not customers.ready
         customers.check({reading.topic: 4}, {})
     assert not customers.ready
+    assert customers._whole._ends.known == {}
     assert f"topics: {reading.topic}: it was recreated: it is read anew, from the beginning" in reading.said
     reading.until(lambda: customers.ready)
     expected = ["0", "1"] if how == "fewer" else ["0", "1", "2", "3"]
@@ -255,6 +257,60 @@ def test_a_topic_that_was_away_for_a_moment_goes_on(reading: Reading) -> None:
     customers.check({reading.topic: 4}, {reading.topic: "a"})
     assert customers.ready
     assert customers.get("customers", "1") == ("1@example.com",)
+
+
+@pytest.mark.parametrize("told", ["by the client", "by the broker"])
+def test_either_way_to_know_the_end_is_enough(reading: Reading, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    """A partition to which records keep coming may never have an end to tell of; and a broker may not answer."""
+    reading.put(*range(8))
+    customers = reading.open()
+    whole = customers._whole
+    if told == "by the client":
+        monkeypatch.setattr(whole._ends, "look", lambda *_: None)
+    else:
+        monkeypatch.setattr(whole, "_event", lambda *_: None)
+    customers.check({reading.topic: 4}, {})
+    reading.until(lambda: customers.ready)
+    assert len(customers.tables["customers"]) == 8
+    assert (whole.lag(reading.topic) is None) == (told == "by the client")
+
+
+class Stopping:
+    """A feed that has enough of its topic at once."""
+
+    def __init__(self) -> None:
+        self.whole: WholeTopics | None = None
+        self.fed: list[TopicPartition] = []
+
+    def feed(self, taken: Slice) -> None:
+        assert self.whole is not None
+        self.fed.append(taken.tp)
+        self.whole.stop(taken.tp.topic, "enough")
+
+    def waiting(self) -> tuple[TopicPartition, ...]:
+        return ()
+
+    def anew(self, topic: str, partitions: Iterable[TopicPartition]) -> None:
+        raise AssertionError((topic, partitions))
+
+
+def test_a_feed_that_stops_its_topic_is_given_nothing_more(reading: Reading) -> None:
+    reading.put(*range(4))
+    feed = Stopping()
+    properties = {"bootstrap.servers": reading.broker.address}
+    whole = WholeTopics(properties, "g", {reading.topic: feed}, log=lambda *_: None, now=time.monotonic)
+    feed.whole = whole
+    whole.check({reading.topic: 4}, {})
+    time.sleep(2)  # so that all partitions come at once
+    deadline_s = time.monotonic() + 10
+    while not feed.fed and time.monotonic() < deadline_s:
+        whole.step(100, 1.0)
+    # told in the same breath
+    whole._gone[reading.topic] = "the offset of partition 0 is gone"
+    whole.step(100, 1.0)
+    assert len(feed.fed) == 1
+    assert whole.why(reading.topic) == "enough"
+    whole.close()
 
 
 class Gone:
@@ -302,6 +358,7 @@ def test_what_cannot_go_on_stops_its_topic_alone(reading: Reading) -> None:
     reading.until(lambda: customers.get("segments", "2"))
     customers.check({reading.topic: 5, other.topic: 4}, {})
     assert customers.get("customers", "2") is None
+    assert {tp.topic for tp in customers._whole._epochs} == {other.topic}
     assert reading.value("ready") == 0
     assert reading.metrics.registry.get_sample_value("segstream_reference_ready", {"reference": "segments"}) == 1
 
