@@ -87,6 +87,7 @@ def api_config(settings: Settings) -> ApiConfig:
         api_timeout_s=api.api_timeout_s,
         connect_timeout_s=min(5.0, api.api_timeout_s),
         run_in_background=api.run_in_background,
+        filter_parameter=api.filter_parameter,
     )
 
 

@@ -1,4 +1,4 @@
-"""N threads that turn calls into outcomes; they decide nothing."""
+"""Threads that turn calls, look-ups and definitions into outcomes; they decide nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
-from stream.core.model import Call, Outcome
+from stream.core.model import Call, Definition, DefinitionOutcome, Lookup, LookupOutcome, Outcome
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
-class Destination(Protocol):
+class Customers(Protocol):
+    """Whoever is asked about customers and makes segments be. Nothing raises; thread-safe."""
+
+    def lookup(self, lookup: Lookup) -> LookupOutcome:
+        """Who has these values."""
+
+    def define(self, definition: Definition) -> DefinitionOutcome:
+        """Make this segment be so."""
+
+
+class Destination(Customers, Protocol):
     """Whoever performs a call: retail.red, or nobody in a dry run."""
 
     @property
@@ -62,55 +75,116 @@ class Lease:
         self.term += 1
 
 
-class Senders:
-    """The pool. `finished()` brings the outcomes in the order in which the calls ended."""
+class Pool(Generic[Job, Result]):
+    """Threads that each perform one job at a time. `finished()` brings the results in the order in which the jobs ended.
 
-    def __init__(self, destination: Destination, slots: int, lease: Lease) -> None:
-        self._destination: Final = destination
+    Jobs carry the term in which they were given. lost(job, error): the result of one whose performance raised.
+    """
+
+    def __init__(
+        self,
+        perform: Callable[[Job], Result],
+        lost: Callable[[Job, Exception], Result],
+        slots: int,
+        lease: Lease,
+        name: str,
+    ) -> None:
+        self._perform: Final = perform
+        self._lost: Final = lost
         self._lease: Final = lease
-        self._calls: queue.SimpleQueue[tuple[Call, int] | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._run, name=f"sender-{n}", daemon=True) for n in range(slots)]
+        self._jobs: queue.SimpleQueue[tuple[Job, int] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in range(slots)]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def send(self, call: Call) -> None:
-        self._calls.put((call, self._lease.term))
+    def send(self, job: Job) -> None:
+        self._jobs.put((job, self._lease.term))
 
-    def finished(self) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    def finished(self) -> list[Result]:
+        results: list[Result] = []
         try:
             while True:
-                outcomes.append(self._outcomes.get_nowait())
+                results.append(self._results.get_nowait())
         except queue.Empty:
-            return outcomes
+            return results
 
     def close(self) -> None:
         for _ in self._threads:
-            self._calls.put(None)
+            self._jobs.put(None)
 
     def _run(self) -> None:
-        while (job := self._calls.get()) is not None:
-            call, term = job
+        while (given := self._jobs.get()) is not None:
+            job, term = given
             self._lease.carry(term)
             try:
-                outcome = self._destination.send(call)
-            except Exception as error:  # noqa: BLE001 - a call must never be lost: not knowing is an outcome too
-                outcome = Outcome(call, "unknown", 0, (), None, type(error).__name__, str(error), time.monotonic(), 0.0)
-            self._outcomes.put(outcome)
+                result = self._perform(job)
+            except Exception as error:  # noqa: BLE001 - a job must never be lost: not knowing is a result too
+                result = self._lost(job, error)
+            self._results.put(result)
+
+
+class Senders(Pool[Call, Outcome]):
+    """The threads of members' calls."""
+
+    def __init__(self, destination: Destination, slots: int, lease: Lease) -> None:
+        super().__init__(destination.send, _lost_call, slots, lease, "sender")
+
+
+def _lost_call(call: Call, error: Exception) -> Outcome:
+    return Outcome(call, "unknown", 0, (), None, type(error).__name__, str(error), time.monotonic(), 0.0)
+
+
+class Askers(Pool[Lookup | Definition, LookupOutcome | DefinitionOutcome]):
+    """The threads of look-ups and definitions: of their own, so that members' calls never wait for them."""
+
+    def __init__(self, customers: Customers, slots: int, lease: Lease) -> None:
+        def perform(question: Lookup | Definition) -> LookupOutcome | DefinitionOutcome:
+            return customers.lookup(question) if isinstance(question, Lookup) else customers.define(question)
+
+        super().__init__(perform, _lost_question, slots, lease, "asker")
+
+
+def _lost_question(question: Lookup | Definition, error: Exception) -> LookupOutcome | DefinitionOutcome:
+    reason, now_s = type(error).__name__, time.monotonic()
+    if isinstance(question, Definition):
+        return DefinitionOutcome(question, "failed", 0, "defect", reason, None, now_s, 0.0)
+    whole = False
+    return LookupOutcome(question, "failed", (), whole, 0, "defect", reason, None, now_s, 0.0)
 
 
 class DryRun:
-    """A destination that is told nothing: every call succeeds at once, and `say(call)` hears what would have been sent."""
+    """A destination that is told nothing: every call and definition succeeds at once.
+
+    `say` hears what would have been sent, `say_definition` what would have been defined. Look-ups change nothing: they are really
+    asked of `reads`.
+    """
 
     token_expires_at = 0.0
 
-    def __init__(self, say: Callable[[Call], None]) -> None:
+    def __init__(
+        self,
+        say: Callable[[Call], None],
+        reads: Customers | None = None,
+        say_definition: Callable[[Definition], None] = lambda _: None,
+    ) -> None:
         self._say: Final = say
+        self._say_definition: Final = say_definition
+        self._reads: Final = reads
 
     def send(self, call: Call) -> Outcome:
         self._say(call)
         status = 201 if call.op == "add" else 200
         return Outcome(call, "answered", status, (), None, "", "", time.monotonic(), 0.0)
+
+    def lookup(self, lookup: Lookup) -> LookupOutcome:
+        if self._reads is not None:
+            return self._reads.lookup(lookup)
+        whole = False
+        return LookupOutcome(lookup, "unsent", (), whole, 0, "dry_run", "", None, time.monotonic(), 0.0)
+
+    def define(self, definition: Definition) -> DefinitionOutcome:
+        self._say_definition(definition)
+        return DefinitionOutcome(definition, "done", 0, "dry_run", "", None, time.monotonic(), 0.0)
