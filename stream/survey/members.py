@@ -226,6 +226,7 @@ class Members:
         if waited is None:
             raise Unclear(f"accepted ({reply.said}), but the member is not gone after {self.wait_s:g} s")
         if reply.status == 202:
+            self.late_s.append(waited[1])
             self.found.value(name, f"makes no difference ({reply.said}, gone after {_span(waited)})", setting, is_set)
             return
         text = f"removes before it answers ({reply.said}, gone after {_span(waited)})"

@@ -14,7 +14,7 @@ from stream.survey.talk import Reply, Talk, Unclear
 PREFIX: Final = "segstream-probe-"
 APPEARS_S_MAX: Final = 30.0
 CLEANUP_S_MAX: Final = 60.0
-CLEANUP_REQUESTS: Final = 60
+CLEANUP_REQUESTS: Final = 200
 PAGE: Final = 500
 """Members asked for in one page, as the client does."""
 PAGES_MAX: Final = 200
