@@ -256,6 +256,7 @@ def test_a_topic_that_was_away_for_a_moment_goes_on(reading: Reading) -> None:
     assert not customers.ready
     customers.check({reading.topic: 4}, {reading.topic: "a"})
     assert customers.ready
+    assert customers._whole._topics[reading.topic].trouble == ""
     assert customers.get("customers", "1") == ("1@example.com",)
 
 
@@ -361,6 +362,18 @@ def test_what_cannot_go_on_stops_its_topic_alone(reading: Reading) -> None:
     assert {tp.topic for tp in customers._whole._epochs} == {other.topic}
     assert reading.value("ready") == 0
     assert reading.metrics.registry.get_sample_value("segstream_reference_ready", {"reference": "segments"}) == 1
+
+
+def test_a_stopped_topic_waits_for_no_schema(reading: Reading) -> None:
+    reading.produce(b'{"id":5}', b"\0\0\0\0\7framed", 0)
+    reading.producer.flush(10)
+    customers = reading.open()
+    customers.check({reading.topic: 4}, {})
+    reading.until(customers._intake.waiting)
+    reading.produce(b'{"id":1}', b'{"op":"c","before":null,"after":{"id":1},"source":{}}', 1)
+    reading.until(lambda: customers.tables["customers"].halted)
+    assert not customers._intake.waiting()
+    assert customers.step() == []
 
 
 def test_a_stopped_topic_begins_again_once_it_was_recreated(reading: Reading) -> None:
