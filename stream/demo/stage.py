@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,7 +20,7 @@ from stream.demo.keys import Keys
 from stream.demo.lag import Lag
 from stream.demo.processes import LATE_S, Consumer, Sandbox
 from stream.demo.shop import CHANGES_MAX
-from stream.demo.view import line, render
+from stream.demo.view import folded, line, render, told
 
 LOOK_S: Final = 0.5
 LINE_S: Final = 3.0
@@ -76,7 +78,7 @@ class Stage:
         self._shown = False
         self._kills = 0
         self._paused = False
-        self._ended = False
+        self._ended = self._interrupted = False
         self._started_s = time.monotonic()
         self.figures = Figures()
 
@@ -90,20 +92,34 @@ class Stage:
         self._started_s = time.monotonic()
         self._second = (0.0, self._source.changes, 0.0)
         try:
-            if console is None:
-                self._run(duration_s, rate, keep, None, Keys())
-            else:
-                with Keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
-                    self._run(duration_s, rate, keep, live, keys)
-        except KeyboardInterrupt:
-            self._say("stopping")
+            with self._interruptible():
+                if console is None:
+                    self._run(duration_s, rate, keep, None, Keys())
+                else:
+                    with Keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+                        self._run(duration_s, rate, keep, live, keys)
         finally:
             self._readings.close()
             if picture is not None:
                 draw(self.figures, picture)
+        if self._interrupted:
+            self._say("stopping; Ctrl-C once more leaves without the comparison")
         # the live view is gone by now, and with it what it said
-        self._say(line(self.figures))
-        self._say("faults: " + ", ".join(f"{name} {count}" for name, count in self.figures.faults.items()))
+        self._say("\n".join(told(self.figures)))
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Signals end the turn, not a line of it: a change that is half made would make the table itself wrong."""
+
+        def end(*_: object) -> None:
+            self._ended = self._interrupted = True
+
+        before = {sign: signal.signal(sign, end) for sign in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for sign, handler in before.items():
+                signal.signal(sign, handler)
 
     def _run(self, duration_s: float, rate: float, keep: bool, live: Live | None, keys: Keys) -> None:  # noqa: FBT001 - play says what it is
         due = deque(PROGRAMME if rate else ())
@@ -194,7 +210,7 @@ class Stage:
     def _tell(self, text: str) -> None:
         self._events.append((time.monotonic() - self._started_s, text))
         if not self._shown:
-            self._say(text)
+            self._say("\n".join(folded(text)))
 
     def _look(self, passed_s: float, duration_s: float | None, *, keys: bool) -> None:
         readings = self._readings

@@ -7,6 +7,7 @@ room is left belongs to the latest events.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Final, NamedTuple
 
 from rich import box
@@ -21,6 +22,7 @@ from stream.demo.panels import seconds
 
 WIDE_COLUMNS: Final = 100
 SIDE_BY_SIDE_COLUMNS: Final = 56
+PLAIN_COLUMNS: Final = 78
 FRAME_LINES: Final = 2
 FRAME_COLUMNS: Final = 4
 WALK_LINES: Final = 6
@@ -64,10 +66,25 @@ def line(figures: Figures) -> str:
     lag = "?" if figures.lag is None else str(figures.lag)
     return (
         f"{figures.passed_s:5.1f} s  {figures.state:8s} {figures.changes:6d} changes  lag {lag:>5s}  "
-        f"{figures.in_sync} of {figures.wanted} members in sync  {figures.edits:.0f} edits in {figures.requests:.0f} "
-        f"requests ({figures.rows_per_request:.1f} each)  freshness p50 {seconds(figures.p50_s)} "
-        f"p99 {seconds(figures.p99_s)}"
+        f"{figures.in_sync} of {figures.wanted} members in sync  {figures.requests:.0f} requests of "
+        f"{figures.rows_per_request:.1f} rows  p50 {seconds(figures.p50_s)} p99 {seconds(figures.p99_s)}"
     )
+
+
+def told(figures: Figures) -> list[str]:
+    """What is left to read when the view is gone."""
+    walk = (
+        f"{figures.passed_s:.0f} s: {figures.changes:,} changes, {figures.records:,.0f} records in, "
+        f"{figures.edits:,.0f} edits in {figures.requests:,.0f} requests ({figures.rows_per_request:.1f} each), "
+        f"{figures.in_sync:,} of {figures.wanted:,} members in sync"
+    )
+    faults = "faults: " + ", ".join(f"{name} {count:,}" for name, count in figures.faults.items())
+    return [*folded(walk), *folded(faults)]
+
+
+def folded(text: str) -> list[str]:
+    """For plain lines, which a terminal would cut in the middle of words."""
+    return wrap(text, PLAIN_COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _wide(figures: Figures, width: int) -> Iterator[Layout]:
