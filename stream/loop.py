@@ -11,15 +11,15 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final
 
 from stream import __version__, wiring
-from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Send
+from stream.beside import Beside
+from stream.core.effects import Alarm, Ask, Bury, Commit, Define, Effect, Restore, Send
 from stream.core.engine import Engine
-from stream.core.model import Call, TopicPartition
+from stream.core.model import Call, Definition, TopicPartition
 from stream.edge import logs
 from stream.edge.api import RetailRed
 from stream.edge.health import Health, HealthServer
@@ -33,17 +33,13 @@ from stream.edge.report import Report
 from stream.edge.senders import Destination, DryRun, Lease, Senders
 from stream.edge.spill import Spill
 from stream.edge.state import Committer, Topics
-from stream.edge.takeover import ANEW, RAISED, Takeover
+from stream.edge.takeover import Takeover
 from stream.errors import Fenced, Unavailable, Unfinished
 from stream.settings import Settings
+from stream.watch import Watch
 
 WAIT_S: Final = 0.05
 """The longest wait for a record: outcomes and commits that end meanwhile wait with it."""
-TOPICS_INTERVAL_S: Final = 30.0
-TOPICS_TIMEOUT_S: Final = 5.0
-"""Polling stands still while topics are asked for."""
-BROKERS_GONE_S: Final = 120.0
-"""Without any broker for so long, ending says more than waiting does."""
 SUMMARY_INTERVAL_S: Final = 10.0
 KIP_848_JOIN_S: Final = 5.0
 COMMIT_GRACE_S: Final = 3.0
@@ -84,12 +80,17 @@ class Loop:
         group = str(properties["group.id"])
         hash_secret = wiring.secret(settings.state.hash_secret_file)
         self.spill: Final = Spill(settings.state.directory, settings.state.rows_in_memory_max, _note)
+        self.beside: Final = Beside(
+            settings, properties, _registry(settings), metrics, self.spill, note=_note, now=time.monotonic
+        )
         self.engine: Final = Engine(
             self.tables.spec,
             wiring.limits(settings),
             wiring.policy(settings),
             hash_secret=hash_secret,
             index=self.spill.index,
+            identities=wiring.identities(settings, self.beside.tables),
+            segments=wiring.plan(settings, self.beside.tables),
         )
         self.source: Final = Source(properties, self.tables.subscriptions, self, log=_note, now=time.monotonic)
         registry = _registry(settings)
@@ -124,11 +125,7 @@ class Loop:
         self.senders: Final = Senders(self._destination, settings.retail_red.slots, self.lease)
         self.report: Final = Report(metrics, properties)
         self._random = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
-        self._counts: dict[str, int] = {}
-        self._ids: dict[str, str] = {}
-        self._topics_s = float("-inf")
-        self._contact_s = time.monotonic()
-        self._missing: list[str] = []
+        self.watch: Final = Watch(settings, self.tables, self.source, topics, self.engine, self.beside)
         self._summary_s = time.monotonic()
         self._last: dict[str, int] = {}
         self._behind_s = float("-inf")
@@ -183,7 +180,10 @@ class Loop:
         engine.drain(tps)
         # with the destination blocked for longer than the drain may take, waiting helps nobody: what is owed is told by the state
         while (why := engine.busy(tps, time.monotonic())) and time.monotonic() < deadline_s:
-            if why in ("not_owner", "folding", "takeover", "repeat") or engine.delivery.blocked_until_s > deadline_s:
+            if (
+                why in ("not_owner", "folding", "takeover", "repeat", "references")
+                or engine.delivery.blocked_until_s > deadline_s
+            ):
                 break
             self._turn(0.01)
         if self._await_commit(deadline_s + COMMIT_GRACE_S):
@@ -235,9 +235,11 @@ class Loop:
         """Reach everything and join the group, unless stopped meanwhile."""
         # before anything else: what waits longer for brokers would say less about why they do not answer
         self.source.reach()
-        self._check_topics(time.monotonic())
-        self._ensure_letters()
+        self.watch.look(time.monotonic())
+        if self.letters is not None:
+            self.watch.ensure_letters()
         self.senders.start()
+        self.beside.start(self._destination, self.lease)
         if self.committer is not None and not self.stopping:
             self.committer.start()
         if not self.stopping:
@@ -252,7 +254,7 @@ class Loop:
         flow = {tp for tp in self.source.assignment if self.engine.takes(tp)} - self.intake.waiting() if room else set()
         self.source.flow(flow)
         wait_s = max(0.0, min(WAIT_S, self.engine.next_s(now_s) - now_s))
-        if self.takeover.busy:
+        if self.takeover.busy or self.beside.busy:
             wait_s = 0.0
         taken = self.source.take(min(room, TAKE_RECORDS) or 1, wait_s)
         polled_s = time.monotonic()
@@ -279,8 +281,7 @@ class Loop:
             self.engine.halt(tp.topic, f"the offset of partition {tp.partition} is gone: {text}")
         self.metrics.spent("decode", time.monotonic() - polled_s)
         self._turn(0.0)
-        if now_s - self._topics_s > TOPICS_INTERVAL_S:
-            self._check_again(now_s)
+        self.watch.look_again(now_s)
 
     def _feed(self, readable: Readable) -> None:
         taken, start, items = readable
@@ -318,6 +319,7 @@ class Loop:
                     "retail.red refuses this program, a person must look",
                     reason=verdict.reason, status=outcome.status, code=outcome.code, segment=outcome.call.segment,
                 )  # fmt: skip
+        self.beside.turn(engine, time.monotonic(), int(time.time() * 1000), self._random.random)
         self._commits(commit_wait_s)
         if self.letters is not None:
             for token in self.letters.acknowledged():
@@ -333,6 +335,7 @@ class Loop:
             self.spill.turn(engine, self.takeover.reading)
         if due:
             self.report.write(engine, self.source.paused, now_s, time.time())
+            self.beside.report()
             if self._destination.token_expires_at:
                 self.metrics.token_expires(self._destination.token_expires_at)
             self._say(now_s)
@@ -355,6 +358,8 @@ class Loop:
                 self.senders.send(call)
             case Commit():
                 self._perform_commit(effect)
+            case Ask() | Define():
+                self.beside.ask(effect)
             case Restore(tps):
                 self._restores.extend(tps)
             case Bury():
@@ -418,53 +423,7 @@ class Loop:
         log.warning("paused past the lease, still a member of the group")
         self.lease.renew(proven=True)
 
-    # ---- what changes seldom -------------------------------------------------------------------------------------
-
-    def _check_topics(self, now_s: float) -> None:
-        """New topics of a pattern, raised partition counts, recreated topics. Raises Unavailable."""
-        self._topics_s = now_s
-        everything = self.source.partition_counts(TOPICS_TIMEOUT_S)
-        self._contact_s = now_s
-        self._say_missing(everything)
-        counts = self.tables.consumed(everything)
-        ids = self.topics.ids(list(counts))
-        for topic, count in counts.items():
-            before = self._counts.get(topic, count)
-            if count != before:
-                # also where one instance has them all: a row is looked for in the partition of its event
-                self.engine.halt(topic, f"it {RAISED.format(before, count)}; {ANEW}")
-            if self._ids.get(topic) and ids.get(topic) and self._ids[topic] != ids[topic]:
-                self.engine.halt(
-                    topic, "it was recreated: its row state and offsets belong to its predecessor; delete both"
-                )
-            self.engine.partitions_known(topic, count)
-        self._counts = {**self._counts, **counts}
-        self._ids = {**ids, **self._ids}
-
-    def _check_again(self, now_s: float) -> None:
-        """As above, while it runs: brokers may be away for a while. Raises Unavailable when they are gone for long."""
-        try:
-            self._check_topics(now_s)
-        except Unavailable as error:
-            if now_s - self._contact_s > BROKERS_GONE_S:
-                raise
-            log.warning("the brokers do not answer", detail=str(error))
-
-    def _say_missing(self, counts: Mapping[str, int]) -> None:
-        """A topic that is not there may be made later by its connector: that is waited for, and said."""
-        missing = [name for name in self.settings.tables if not name.startswith("^") and name not in counts]
-        if missing != self._missing:
-            self._missing = missing
-            for name in missing:
-                near = get_close_matches(name, list(counts), n=3)
-                log.warning("topic does not exist, or may not be described: waiting for it", topic=name,
-                            **({"there_are": near} if near else {}))  # fmt: skip
-
-    def _ensure_letters(self) -> None:
-        """Letters hold offsets until they are acknowledged: their topic must be there before the first one."""
-        name, counts = self.settings.letters_topic, self.source.partition_counts()
-        if self.letters is not None and name not in counts:
-            self.topics.ensure(name, 1, counts)
+    # ---- what people see -----------------------------------------------------------------------------------------
 
     def _say(self, now_s: float) -> None:
         """Readiness, and a line every ten seconds."""
@@ -483,7 +442,7 @@ class Loop:
                 log.warning("waits: tables without keyed ownership act only while one instance owns every partition of them",
                             missing=_names(missing)[:10], advice="run one instance, or set partitioned_by")  # fmt: skip
             elif why:
-                log.info("not sending yet", why=why)
+                log.info("not sending yet", why=why, **({"references": self.beside.why()} if self.beside.why() else {}))
             else:
                 log.info("sending")
         if now_s - self._summary_s >= SUMMARY_INTERVAL_S:
@@ -498,8 +457,9 @@ class Loop:
                 rows=sum(len(part.rows) for part in engine.parts()),
                 open=engine.standings(),
                 in_flight=len(engine.delivery.flights),
-                pending=engine.delivery.parked(),
+                pending=sum(engine.pending().values()),
                 **({"waits_for": self.intake.why_waiting()} if self.intake.why_waiting() else {}),
+                **({"references": self.beside.why()} if self.beside.why() else {}),
                 **({"halted": dict(engine.halted)} if engine.halted else {}),
                 **({"blocked": engine.delivery.blocked_reason} if engine.delivery.blocked_until_s > now_s else {}),
             )
@@ -512,7 +472,7 @@ class Loop:
         """Drain, commit, leave the group. 0 when everything was left clean, 75 when the drain ran out of time."""
         log.info("stopping: draining", drain_s=self.settings.drain_s)
         owned = [part.tp for part in self.engine.parts()]
-        busy_ok = {"", "settling", "folding", "takeover", "not_owner", "counting", "claiming", "repeat"}
+        busy_ok = {"", "settling", "folding", "takeover", "not_owner", "counting", "claiming", "repeat", "references"}
         why = self._leave(owned, time.monotonic() + self.settings.drain_s) if owned else ""
         self.close()
         if self.dry_run or why in busy_ok:
@@ -527,6 +487,7 @@ class Loop:
         self._closed = True
         self._forget([*self.source.assignment, *(part.tp for part in self.engine.parts())])
         self.senders.close()
+        self.beside.close()
         self.intake.close()
         self.takeover.cancel()
         if self.letters is not None:
@@ -563,10 +524,9 @@ def run(settings: Settings, *, dry_run: bool = False) -> int:
     apis: list[RetailRed] = []
 
     def destination(lease: Lease) -> Destination:
-        if dry_run:
-            return DryRun(_would)
         apis.append(RetailRed(wiring.api_config(settings), lease=lease.valid, observe=metrics.requested))
-        return apis[0]
+        # a dry run looks customers up: that is reading, and nothing could be said without it
+        return DryRun(_would, apis[0], _would_define) if dry_run else apis[0]
 
     with HealthServer(settings.metrics.host, settings.metrics.port, metrics.registry, health) as server:
         log.info(
@@ -594,6 +554,10 @@ def run(settings: Settings, *, dry_run: bool = False) -> int:
             loop.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _would_define(definition: Definition) -> None:
+    log.info("would define", operation=definition.op, segment=definition.code, name=definition.name)
 
 
 def _would(call: Call) -> None:

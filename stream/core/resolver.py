@@ -34,7 +34,7 @@ NO_CUSTOMER_ROW: Final = "customer_reference"
 NO_SEGMENT_ROW: Final = "segment_reference"
 
 UNANSWERED: Final = frozenset({LOOKUP, LOOKUP_FAILED})
-_WHY: Final = {"missing": MISSING, "ambiguous": AMBIGUOUS, "uncertain": UNCERTAIN}
+WHY: Final = {"missing": MISSING, "ambiguous": AMBIGUOUS, "uncertain": UNCERTAIN}
 
 FRESH, ASKED, RESTING, DUE = range(4)
 
@@ -423,7 +423,7 @@ class Resolver:
             del self._waits[place]
             self._remember(place, found.id, "", self._limits.found_ttl_s)
             return
-        why = _WHY[found.kind]
+        why = WHY[found.kind]
         if found.kind == "uncertain":
             self._alarm("lookup_uncertain", f"the customer service's answer does not tell who is meant: {found.why}")
         if found.kind == "missing":

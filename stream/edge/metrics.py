@@ -88,6 +88,10 @@ class Metrics:
             buckets=REQUEST_BUCKETS_S,
         )
         self._retries = counter("api_retries", "Members sent again, by why.", "reason")
+        self._lookups = counter("lookups", "Customers looked for, by what came of it.", "result")
+        self._defined = counter(
+            "segments_defined", "Segments asked to be so at retail.red, by what came of it.", "result"
+        )
         self._throttled = counter(
             "api_throttled_seconds", "Seconds in which nothing was sent because the API asked so."
         )
@@ -184,6 +188,14 @@ class Metrics:
 
     def retried(self, reason: str, members: int = 1) -> None:
         self._retries.labels(reason).inc(members)
+
+    def looked_up(self, result: str, values: int) -> None:
+        """Count identities. result: found, missing, ambiguous, uncertain, failed, or cached (known without asking)."""
+        self._lookups.labels(result).inc(values)
+
+    def defined(self, result: str, segments: int = 1) -> None:
+        """Count definitions that ended. result: what it took, or dynamic, refused, failed, unsent."""
+        self._defined.labels(result).inc(segments)
 
     def throttled(self, seconds: float) -> None:
         self._throttled.inc(max(0.0, seconds))

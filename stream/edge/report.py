@@ -44,7 +44,7 @@ class Report:
         self._delivered(engine)
         metrics.open_edits(engine.delivery.lanes.depth())
         metrics.paused(paused)
-        metrics.pending(engine.delivery.pending())
+        metrics.pending(engine.pending())
         metrics.rows(sum(len(part.rows) for part in engine.parts()))
         oldest: dict[str, float | None] = {}
         for part in engine.parts():
@@ -73,6 +73,10 @@ class Report:
             self.totals["letters"] += count
         elif kind == "retries":
             metrics.retried(key[1], count)
+        elif kind == "lookups":
+            metrics.looked_up(key[1], count)
+        elif kind == "segments_defined":
+            metrics.defined(key[1], count)
         elif kind == "members_sent":
             self.totals[key[1]] += count
 

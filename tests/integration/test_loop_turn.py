@@ -33,7 +33,7 @@ def trial(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Trial]:
 def owning(trial: Trial, fold_to: int = 0) -> tuple[Loop, TopicPartition]:
     """A loop that has not joined a group and acts as if partition 0, the only one, were its own."""
     loop, tp = trial.loop(), TopicPartition(trial.topic, 0)
-    loop._topics_s = float("inf")
+    loop.watch.looked_s = float("inf")
     loop.engine.partitions_known(tp.topic, 1)
     loop.engine.assigned([tp])
     loop._turn(0.0)

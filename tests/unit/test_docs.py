@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stream import errors
-from stream.core import verdict
+from stream.core import resolver, verdict
+from stream.core.delivery import SEGMENT_MISSING
 from stream.edge.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -61,16 +62,23 @@ def test_every_reason_for_which_nothing_is_sent_is_explained() -> None:
 
 
 def test_every_alarm_is_explained() -> None:
-    files = ("stream/core/engine.py", "stream/core/fold.py", "stream/core/delivery.py")
-    alarms = set().union(*(labels_of_calls(path, "_alarm", 0) for path in files))
+    files = [f"stream/core/{name}.py" for name in ("engine", "fold", "delivery", "resolver", "catalog")]
+    alarms = set().union(*(labels_of_calls(path, call, 0) for path in files for call in ("_alarm", "_say")))
     assert len(alarms) >= 4
     assert first_column(section("Alarms")) == alarms
 
 
+def test_every_reason_of_a_pending_row_is_explained() -> None:
+    waits = {resolver.LOOKUP, resolver.NO_CUSTOMER_ROW, resolver.NO_SEGMENT_ROW, resolver.UNKNOWN, SEGMENT_MISSING}
+    waits |= {*resolver.UNANSWERED, *resolver.WHY.values()}
+    assert first_column(section("Pending rows")) == waits
+
+
 def test_every_reason_of_a_letter_is_explained() -> None:
     reasons = labels_of_calls("stream/core/mapping.py", "Refusal", 0) | labels_of_calls(
-        "stream/core/fold.py", "Refusal", 0
+        "stream/core/claims.py", "Refusal", 0
     )
+    reasons |= labels_of_calls("stream/core/fold.py", "Refusal", 0)
     reasons |= labels_of_calls("stream/core/fold.py", "_bury", 2)
     for path in sorted((ROOT / "stream" / "core" / "decode").glob("*.py")):
         reasons |= labels_of_calls(str(path.relative_to(ROOT)), "Unreadable", 0)
