@@ -183,7 +183,7 @@ class Customers:
         def tree(longer: int) -> dict[str, Any]:
             return {"id": {"$in": [own, nobody + "x" * longer]}}
 
-        bare = len(self.talk.direct.target("customer", "/customers", self.query(tree(0), ROWS)))
+        bare = self.talk.target_bytes("customer", "/customers", self.query(tree(0), ROWS))
 
         def works(size: int) -> bool:
             nonlocal said
@@ -212,7 +212,7 @@ class Customers:
         def works(size: int) -> bool:
             nonlocal said, too_long
             query = self.query(tree(size), ROWS)
-            too_long = len(self.talk.direct.target("customer", "/customers", query)) > self.url_bytes
+            too_long = self.talk.target_bytes("customer", "/customers", query) > self.url_bytes
             if too_long:
                 return False
             reply = self.ask(tree(size))

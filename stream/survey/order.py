@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final
 
-from stream.edge.api import ApiConfig
-from stream.edge.direct import Direct
+from stream.edge.session import ApiConfig, Session
 from stream.errors import AuthError, SegstreamError, SettingsError, Unavailable, Unfinished
 from stream.settings import RetailRed
 from stream.survey.customers import Customers
@@ -53,8 +52,8 @@ def survey(
     say: told what is being asked. wait: sleeps. Raises SettingsError for URLs that cannot be used.
     """
     found = Findings(plan.settings)
-    direct = Direct(plan.config)
-    talk = Talk(direct, wait)
+    session = Session(plan.config, lambda: True, lambda *_: None)
+    talk = Talk(session, wait)
     segment = Throwaway(talk, plan.code)
     with _interruptible_once() as interruptible:
         try:
@@ -73,7 +72,7 @@ def survey(
                     _clean(found, segment, plan.settings.settle_s)
             finally:
                 found.requests = talk.requests
-                direct.close()
+                session.close()
     return found
 
 

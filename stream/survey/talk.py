@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from stream.core.model import ItemError
 from stream.edge.answers import read_answer, read_json, retry_after_s
-from stream.edge.direct import Direct, Which
-from stream.edge.exchange import MaybeSent, NotSent
-from stream.edge.token import TokenUnavailable
+from stream.edge.session import Session
 from stream.errors import AuthError
+
+Which = Literal["segmentation", "customer"]
 
 REQUESTS_MAX: Final = 600
 LASTS_S_MAX: Final = 900.0
@@ -66,8 +66,9 @@ class Reply(NamedTuple):
 class Talk:
     """All requests of one survey. `wait` sleeps."""
 
-    def __init__(self, direct: Direct, wait: Callable[[float], None] = time.sleep) -> None:
-        self.direct = direct
+    def __init__(self, session: Session, wait: Callable[[float], None] = time.sleep) -> None:
+        self._session = session
+        self._services = {"segmentation": session.segmentation, "customer": session.customer}
         self.wait = wait
         self.requests = 0
         self.throttled = 0
@@ -98,6 +99,10 @@ class Talk:
             else:
                 return reply
 
+    def target_bytes(self, of: Which, path: str, query: str) -> int:
+        """How long a URL is over the wire, without its host: what a server's limit counts."""
+        return len(f"{self._services[of].path}/v1/merchants/{self._session.config.merchant}{path}?{query}")
+
     def _count(self) -> None:
         if self.stopped:
             raise Stopped(self.stopped)
@@ -113,12 +118,14 @@ class Talk:
         self._end_s = time.monotonic() + lasts_s
 
     def _once(self, method: str, of: Which, path: str, query: str, body: bytes) -> tuple[Reply, float | None]:
-        try:
-            answer = self.direct.ask(method, of, path, query, body)
-        except TokenUnavailable as error:
-            return Reply(0, {}, (), str(error), time.monotonic()), error.retry_after_s
-        except (NotSent, MaybeSent) as fact:
-            return Reply(0, {}, (), fact.code, time.monotonic()), None
+        target = path + (f"?{query}" if query else "")
+        deadline_s = self._session.deadline_s()
+        sent = self._session.ask("probe", method, self._services[of], target, body, deadline_s=deadline_s)
+        answer = sent.answer
+        if isinstance(sent.error, AuthError):
+            raise sent.error
+        if answer is None:
+            return Reply(0, {}, (), sent.message or sent.code, time.monotonic()), sent.after_s
         at_s = time.monotonic()
         for name, raw in answer.headers.items():
             text = name.decode("latin-1")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from probe_trial import CUSTOMERS, ask, by_name, fill, plan, quick, segments, settings, shop
 
-from stream.edge.direct import Direct
+from stream.edge.session import Session
 from stream.errors import AuthError, Unavailable
 from stream.sandbox import Sandbox, SandboxConfig
 from stream.survey import Findings, survey
@@ -26,24 +26,23 @@ def asked(sandbox: Sandbox, folder: Path) -> list[str]:
 
 
 def test_no_other_segment_is_written_to(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asks: list[tuple[str, str, str, bytes]] = []
-    real = Direct.ask
+    asks: list[tuple[str, str, bytes]] = []
+    real = Session.ask
 
-    def noted(self: Direct, method: str, of: Any, path: str, query: str = "", body: bytes = b"") -> Any:
-        asks.append((method, of, path, body))
-        return real(self, method, of, path, query, body)
+    def noted(self: Session, operation: str, method: str, of: Any, path: str, body: bytes, **named: Any) -> Any:
+        asks.append((method, path.partition("?")[0], body))
+        return real(self, operation, method, of, path, body, **named)
 
-    monkeypatch.setattr(Direct, "ask", noted)
+    monkeypatch.setattr(Session, "ask", noted)
     chosen = plan(settings(sandbox, tmp_path))
     found = survey(chosen, wait=quick)
     own = f"/segments/{chosen.code}"
     assert chosen.code.startswith(PREFIX)
     assert found.requests == len(asks) < 300
-    writes = [(of, path) for method, of, path, _ in asks if method != "GET"]
-    assert set(writes) == {("segmentation", path) for path in ("/segments", own, f"{own}/members")}
-    creations = [body for method, _, path, body in asks if method == "POST" and path == "/segments"]
+    assert {path for method, path, _ in asks if method != "GET"} == {"/segments", own, f"{own}/members"}
+    creations = [body for method, path, body in asks if method == "POST" and path == "/segments"]
     assert all(chosen.code.encode() in body and b"members" not in body for body in creations)
-    assert not any(b"*" in body for _, _, _, body in asks)
+    assert not any(b"*" in body for _, _, body in asks)
     assert sandbox.members("vip") == set()
 
 
@@ -70,13 +69,13 @@ def test_an_interruption_at_any_question_leaves_nothing(sandbox: Sandbox, tmp_pa
 def test_an_interruption_in_any_request_leaves_nothing(
     error: Any, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Direct.ask
+    real = Session.ask
     total = run(sandbox, tmp_path).requests
     sandbox.faults(removal_delay_s=0.01)
     for at in range(1, total - 4, 7):
         left = at
 
-        def cut(self: Direct, *args: Any, **named: Any) -> Any:
+        def cut(self: Session, *args: Any, **named: Any) -> Any:
             nonlocal left
             answer = real(self, *args, **named)  # done at retail.red, unknown to us
             left -= 1
@@ -84,7 +83,7 @@ def test_an_interruption_in_any_request_leaves_nothing(
                 raise error
             return answer
 
-        monkeypatch.setattr(Direct, "ask", cut)
+        monkeypatch.setattr(Session, "ask", cut)
         found = run(sandbox, tmp_path)
         assert found.left == ""
         assert found.interrupted == (error is KeyboardInterrupt)
