@@ -119,7 +119,8 @@ class Customers:
         if any(_text(row, "emailAddress") == email for row in self._list({"emailAddress": other})):
             self.found.note(name, f"makes no difference; {seen}")
         else:
-            self.found.note(name, f"makes a difference; {seen}")
+            advice = "" if not capitals else "such a customer is found where the table writes its email the same"
+            self.found.note(name, f"makes a difference; {seen}", advice)
 
     # ---- pages -----------------------------------------------------------------------------------------------------------
 
@@ -147,8 +148,12 @@ class Customers:
         self.page_rows = min(self.page_rows, good) if good else self.page_rows
         if not good:
             raise Unclear(f"even limit=1 is refused ({said})")
-        more = f"; {good + 1} is refused ({said})" if good < PAGE_MAX else ""
-        self.found.note("customers: limit", f"{good} works{more}")
+        if good == PAGE_MAX:
+            self.found.note("customers: limit", f"{good} works, which is what segstream asks for")
+        else:
+            text = f"{good} works; {good + 1} does not ({said})"
+            advice = f"segstream asks for {PAGE_MAX}: it cannot find customers by email or number"
+            self.found.fail("customers: limit", text, advice)
 
     def ask_paging(self) -> None:
         reply = self.ask(None, 1).sure()

@@ -93,7 +93,7 @@ class Members:
         if not good:
             raise Unclear(f"the members cannot be listed ({said})")
         self.segment.page_rows = good
-        text = f"{good} works; {good + 1} is refused ({said})"
+        text = f"{good} works; {good + 1} does not ({said})"
         self.found.fail("members: limit", text, f"segstream asks for {PAGE}: it cannot read the members of a segment")
 
     def ask_visible(self) -> None:
