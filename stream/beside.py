@@ -104,7 +104,7 @@ class Beside:
     @property
     def busy(self) -> bool:
         """Whether there is more to read already."""
-        return self._references is not None and (self._references.busy or not self._ready)
+        return self._references is not None and self._references.busy
 
     def why(self) -> str:
         """Why references are not read yet, as one line; empty when they are."""
