@@ -82,6 +82,20 @@ task.shutdown.graceful.timeout.ms=5000
     def status(self, name: str) -> dict[str, Any]:
         return self._request("GET", f"/connectors/{name}/status") or {}
 
+    def wait_offset(self, name: str) -> None:
+        """Wait until it wrote a place in the stream to its file: killed before, it takes its snapshot again."""
+        self.server.wait(lambda: self._has_offset(name), READY_S, f"write an offset of {name}")
+
+    def _has_offset(self, name: str) -> bool:
+        try:
+            written = (self._folder / "offsets").read_bytes()
+        except FileNotFoundError:
+            return False
+        # Java's own form around two texts in JSON, the connector's partition and its offset
+        _, found, rest = written.partition(f'["{name}",'.encode())
+        offset = rest[rest.find(b'{"', rest.find(b"]")) :].split(b"}")[0]
+        return bool(found) and b'"lsn"' in offset and b'"snapshot' not in offset
+
     def _put(self, name: str, config: dict[str, str]) -> None:
         self._request("PUT", f"/connectors/{name}/config", config)
         self._await_running(name)
