@@ -86,14 +86,21 @@ def judge(outcome: LookupOutcome, values: Iterable[str], rule: IdentityRule) -> 
             other_case.add(term.lower())
         else:
             aliens += 1
-    unsure = "incomplete" if not outcome.whole else "filter_ignored" if aliens else ""
+    # where the filter is ignored everybody comes, and never whole: that is what to be told
+    unsure = "filter_ignored" if aliens else "" if outcome.whole else "incomplete"
     return {
-        value: _found(by_term.get(term, []), other_case=term.lower() in other_case, unsure=unsure, rule=rule)
+        value: _found(
+            by_term.get(term, []),
+            other_case=term.lower() in other_case,
+            whole=outcome.whole,
+            unsure=unsure,
+            rule=rule,
+        )
         for value, term in wanted.items()
     }
 
 
-def _found(customers: list[Customer], *, other_case: bool, unsure: str, rule: IdentityRule) -> Found:
+def _found(customers: list[Customer], *, other_case: bool, whole: bool, unsure: str, rule: IdentityRule) -> Found:
     alive = [c for c in customers if c.status != "deleted"]
     registered = {c.id: c for c in alive if c.anonymous is False}
     if any(c.anonymous is None for c in alive):
@@ -105,7 +112,7 @@ def _found(customers: list[Customer], *, other_case: bool, unsure: str, rule: Id
         choose = min if rule.tie_break == "lowest_internal_number" else max
         chosen = choose(numbered, key=lambda c: c.internal_number or 0)
         return Found("found", chosen.id, len(registered), "registered")
-    if unsure == "incomplete":
+    if not whole:
         # a second one of the same value may stand on a page that was not read
         return Found("uncertain", "", len(registered), unsure)
     if registered:

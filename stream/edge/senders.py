@@ -167,8 +167,8 @@ class DryRun:
     def __init__(
         self,
         say: Callable[[Call], None],
-        reads: Customers | None = None,
-        say_definition: Callable[[Definition], None] = lambda _: None,
+        reads: Customers,
+        say_definition: Callable[[Definition], None],
     ) -> None:
         self._say: Final = say
         self._say_definition: Final = say_definition
@@ -180,10 +180,7 @@ class DryRun:
         return Outcome(call, "answered", status, (), None, "", "", time.monotonic(), 0.0)
 
     def lookup(self, lookup: Lookup) -> LookupOutcome:
-        if self._reads is not None:
-            return self._reads.lookup(lookup)
-        whole = False
-        return LookupOutcome(lookup, "unsent", (), whole, 0, "dry_run", "", None, time.monotonic(), 0.0)
+        return self._reads.lookup(lookup)
 
     def define(self, definition: Definition) -> DefinitionOutcome:
         self._say_definition(definition)

@@ -1,7 +1,7 @@
 """How a table's rows become memberships, as the operator writes it."""
 
 import re
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -158,12 +158,6 @@ def _list(value: Any) -> Any:
     return (value,) if isinstance(value, (dict, Member)) else value
 
 
-class SoleId(NamedTuple):
-    """The column that holds the id."""
-
-    id: str
-
-
 class Table(Section):
     """One table's topic, or all topics that a pattern matches."""
 
@@ -207,12 +201,6 @@ class Table(Section):
     def terms(self) -> tuple[tuple[str, str], ...]:
         """Which customer a row means, the preferred first: kind (id, email, number or `ref:<name>`) and column."""
         return tuple(member.term for member in self.members)
-
-    @property
-    def member(self) -> "SoleId":
-        """The column of a table whose member is by id alone."""
-        (term,) = self.terms
-        return SoleId(term[1])
 
     @property
     def references(self) -> tuple[tuple[Literal["segment", "member"], str], ...]:
