@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 TESTS: Final = Path(__file__).resolve().parents[2] / "tests"
+ROWS: Final = 20  # that TABLE inserts
 TABLE: Final = """
 create table segment_members (id bigserial primary key, segment_code text not null, customer_id bigint not null);
 insert into segment_members (segment_code, customer_id) select 'newsletter', n from generate_series(1, 20) n;
 """
-EXAMPLE: Final = "insert into segment_members (segment_code, customer_id) values ('vip', 4711);"
+EXAMPLE: Final = "insert into segment_members values (default, 'vip', 4711);"
 
 
 def demo_postgres(plan: Plan, say: Say, console: Console | None = None) -> int:
@@ -50,7 +52,8 @@ def demo_postgres(plan: Plan, say: Say, console: Console | None = None) -> int:
         ended.callback(consumer.kill)
         settings = settings_text(stack.broker_address, sandbox.url, folder / "secret", embedded=False)
         (folder / "segstream.yaml").write_text(settings)
-        command = f"{kit.postgres_bin / 'psql'} '{stack.postgres.dsn}'"
+        psql = "psql" if shutil.which("psql") else kit.postgres_bin / "psql"
+        command = f"{psql} -h 127.0.0.1 -p {stack.postgres.port} -U segstream postgres"
         source = SqlTable(stack)
         say(f"the sandbox's page: {sandbox.url}/")
         say(f"type SQL in another window:\n  {command}\n  {EXAMPLE}")
@@ -102,18 +105,14 @@ class SqlTable:
 
     def __init__(self, stack: Any) -> None:
         self._stack = stack
-        self._first = self._written()
 
     @property
     def changes(self) -> int:
-        """Rows inserted, updated and deleted, as PostgreSQL counts them (a moment late)."""
-        return self._written() - self._first
-
-    def _written(self) -> int:
+        """Rows inserted, updated and deleted since TABLE, as PostgreSQL counts them (a moment late)."""
         rows = self._stack.sql(
             "select n_tup_ins + n_tup_upd + n_tup_del from pg_stat_user_tables where relname = 'segment_members'"
         )
-        return int(rows[0][0]) if rows else 0
+        return max(int(rows[0][0]) - ROWS, 0) if rows else 0
 
     def act(self) -> None:
         """The person does."""

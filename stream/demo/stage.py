@@ -18,6 +18,7 @@ from rich.live import Live
 from stream.demo.figures import Figures, Readings, Second, Segment, fault_counts
 from stream.demo.keys import Keys
 from stream.demo.lag import Lag
+from stream.demo.news import news
 from stream.demo.processes import LATE_S, Consumer, Sandbox
 from stream.demo.shop import CHANGES_MAX
 from stream.demo.view import folded, line, render, told
@@ -39,6 +40,7 @@ INJECTED: Final[dict[str, tuple[str, str, float]]] = {
 }
 # what happens by itself, at these shares of the duration: the key, and whether its fault is on then
 PROGRAMME: Final = ((0.27, "1", True), (0.37, "1", False), (0.42, "k", True), (0.86, "2", True), (0.93, "2", False))
+KILL_LATEST: Final = 0.75
 
 
 class Source(Protocol):
@@ -77,6 +79,8 @@ class Stage:
         self._on: dict[str, str] = {}
         self._shown = False
         self._kills = 0
+        self._found: dict[str, set[str]] = {}
+        self._follows = False  # few changes, made by a person: each is told
         self._paused = False
         self._ended = self._interrupted = False
         self._started_s = time.monotonic()
@@ -88,6 +92,7 @@ class Stage:
         """Until the duration is over, Ctrl-C or q; with keep, until one of the latter. Raises Unavailable."""
         self._consumer.start()
         self._shown = console is not None
+        self._follows = not rate
         self._tell(f"{self._source.changes} changes wait; the consumer starts" if rate else "the consumer starts")
         self._started_s = time.monotonic()
         self._second = (0.0, self._source.changes, 0.0)
@@ -133,7 +138,8 @@ class Stage:
                 return
             if keep and rate and passed_s >= duration_s and last_s < duration_s and not self._paused:
                 if live is None:
-                    self._say("\n".join(("the shop rests; Ctrl-C ends it with the comparison", *self._addresses())))
+                    self._say("\n".join(self._addresses()))
+                self._tell("the shop has made its changes; Ctrl-C ends with the comparison")
                 self._press("p")
             if rate and not self._paused and self._source.changes >= CHANGES_MAX:
                 self._tell(f"after {CHANGES_MAX:,} changes the shop rests: the embedded broker holds no more")
@@ -146,6 +152,8 @@ class Stage:
             self._source.flush()
             pressed = keys.take()
             while due and passed_s >= due[0][0] * duration_s:
+                if due[0][1] == "k" and not self._readings.sends and passed_s < KILL_LATEST * duration_s:
+                    break  # it shall come in the middle of sending
                 _, key, on = due.popleft()
                 if (key in self._on) != on:  # it may have been pressed already
                     pressed += key
@@ -171,7 +179,7 @@ class Stage:
         consumer = self._consumer.metrics_url
         return (
             f"sandbox: {self._sandbox.url}/",
-            *((f"consumer: {consumer}/metrics  {consumer}/readyz",) if consumer else ("consumer: in a moment",)),
+            f"consumer: {consumer}/metrics and /readyz" if consumer else "consumer: in a moment",
             *self._hints,
         )
 
@@ -203,7 +211,7 @@ class Stage:
         self._consumer.start()
         self._kills += 1
         self._tell(
-            f"kill -9 with {rows} rows under way. Started again, the consumer waits until Kafka ends its old session, "
+            f"kill -9 with {rows or 'no'} rows under way. Started again, the consumer waits until Kafka ends its old session, "
             f"and {LATE_S} s more, so that no request of its former self lands late"
         )
 
@@ -220,6 +228,10 @@ class Stage:
         figures.state = readings.state
         figures.lag = self._lag.read()
         found, stats, truth = self._sandbox.present(), self._sandbox.stats(), self._source.truth()
+        if self._follows:
+            for text in news(self._found, found):
+                self._tell(text)
+            self._found = found
         figures.segments = tuple(
             Segment(code, len(wanted), len(wanted & found[code]), len(found[code] - wanted))
             for code, wanted in truth.items()

@@ -30,9 +30,9 @@ FULL = replace(
     faults_on=("429", "5xx", "row errors", "slow", "pause"),
     addresses=(
         "sandbox: http://127.0.0.1:40559/",
-        "consumer: http://127.0.0.1:40560/metrics  http://127.0.0.1:40560/readyz",
-        "/usr/lib/postgresql/17/bin/psql 'host=127.0.0.1 port=34349 user=segstream dbname=postgres'",
-        "insert into segment_members (segment_code, customer_id) values ('vip', 4711);",
+        "consumer: http://127.0.0.1:40560/metrics and /readyz",
+        "/usr/lib/postgresql/17/bin/psql -h 127.0.0.1 -p 39629 -U segstream postgres",
+        "insert into segment_members values (default, 'vip', 4711);",
     ),
 )
 KEYS = ("429", "5xx", "row errors", "slow", "kill -9", "pause", "quit")
