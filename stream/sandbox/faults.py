@@ -66,6 +66,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # limits
     "members_max": Fault(10_000.0, "members a request may carry"),
+    "removal_members_max": Fault(10_000.0, "members a removal may carry, where that is less"),
     "members_max_status": Fault("413", "the answer to more", ("400", "413", "422")),
     "body_bytes_max": Fault(1_048_576.0, "bytes a body may have; more is answered 413"),
     "url_bytes_max": Fault(16_384.0, "bytes a URL may have; more is answered 414"),

@@ -72,9 +72,12 @@ def _parsed(app: App, request: Request, code: str) -> Work:
     if segment.type == "dynamic":
         raise Refused(plain(400, "BadRequest", "A dynamic segment has no members of its own"))
     rows = bodies.members(body, faults)
-    if len(rows) > faults.number("members_max"):
+    most = faults.number("members_max")
+    if op == REMOVE:
+        most = min(most, faults.number("removal_members_max"))
+    if len(rows) > most:
         status = int(faults.word("members_max_status"))
-        raise Refused(bad_request(f"More than {faults.number('members_max'):g} members", faults, status))
+        raise Refused(bad_request(f"More than {most:g} members", faults, status))
     kinds: dict[str, set[str]] = {}
     customers = {row.id for row in rows if row.type == "customer"}
     if customers:

@@ -54,11 +54,9 @@ def _advice(line: Finding) -> list[str]:
 
 def summary(found: Findings) -> str:
     counts = found.as_json()
-    parts = (
-        ("change", "settings should change"), ("may", "could"), ("fail", "are in the way"), ("unknown", "unknown"),
-    )  # fmt: skip
+    parts = (("change", "to change"), ("may", "that could"), ("fail", "in the way"), ("unknown", "unknown"))
     said = ", ".join(f"{counts[level]} {text}" for level, text in parts if counts[level])
-    return f"{len(found.lines)} findings from {found.requests} requests: {said or 'everything is set as it should be'}"
+    return f"{len(found.lines)} findings from {found.requests} requests: {said or 'all is set as it should be'}"
 
 
 def fragment(found: Findings, head: str) -> str:

@@ -63,7 +63,7 @@ def test_lines_and_a_fragment(sandbox: Sandbox, tmp_path: Path, capsys: pytest.C
     assert err == ""
     assert "change   members in a request: 13 work; 14 are refused" in out
     assert "-> retail_red.members_max should be 13" in out
-    assert "settings should change" in out
+    assert "2 to change" in out
     assert "  members_max: 13  # was 500\n" in out
     assert "  filter_parameter: filter  # was filters\n" in out
 

@@ -202,6 +202,16 @@ def test_no_more_customers_are_put_in_than_allowed(sandbox: Sandbox, tmp_path: P
     assert ask(sandbox, tmp_path, members_max=6)["members in a request"].found.startswith("at least 6:")
 
 
+def test_bytes_are_not_taken_for_members(tmp_path: Path) -> None:
+    with Sandbox(SandboxConfig(segments=("vip",), faults={"body_bytes_max": 5_000})) as narrow:
+        fill(narrow, shop(300, guests=0))
+        found = ask(narrow, tmp_path)
+    assert found["body bytes"].level == "change"
+    members = found["members in a request"]
+    assert (members.level, members.write) == ("unknown", None)
+    assert "with more the body would be too long" in members.found
+
+
 def test_guests_are_never_put_in(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.faults(guests_filtered=False)
     assert ask(sandbox, tmp_path)["members in a request"].found.startswith(f"at least {CUSTOMERS}:")

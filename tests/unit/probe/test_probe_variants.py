@@ -93,6 +93,7 @@ ROWS: list[Row] = [
     ({"body_bytes_max": 700_000}, "body bytes", "may", "work.*HTTP 413", range(680_000, 700_001)),
     ({"body_bytes_max": 6_000_000}, "body bytes", "may", "^2097152 work; more was not asked", 2_097_152),
     ({"body_bytes_max": 4_096}, "body bytes", "change", "work.*HTTP 413", range(3_000, 4_097)),
+    ({"removal_members_max": 9}, "members in a request", "change", "^9 work; 10 are refused .HTTP 413 to a removal", 9),
     # rates
     ({}, "rate limits", "note", "^none stated in headers, no 429 in", NO_WRITE),
     ({"rate_headers": "x-ratelimit"}, "rate limits", "note", "x-ratelimit-limit: 100", NO_WRITE),

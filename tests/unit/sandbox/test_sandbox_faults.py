@@ -119,6 +119,13 @@ def test_a_delete_without_its_body_removes_everybody(trial: Trial) -> None:
     assert trial.remove("a").status_code == 202
 
 
+def test_a_removal_may_carry_fewer_members(trial: Trial) -> None:
+    trial.faults(removal_members_max=1)
+    assert trial.add("a", "b").status_code == 201
+    assert trial.remove("a", "b").status_code == 413
+    assert trial.remove("a").status_code == 202
+
+
 def test_rate_limits_in_headers(trial: Trial) -> None:
     assert not [name for name in trial.add("a").headers if "ratelimit" in name]
     trial.faults(rate_headers="x-ratelimit")
