@@ -71,8 +71,13 @@ class Commits:
         self._relieved_s = now_s
         for part in parts:
             for holder in part.ledger.holders(now_s - self._limits.window_age_s):
-                if isinstance(holder, Row) and not (holder.pending or "").startswith("refused"):
-                    self._forced.append(holder)
+                if not isinstance(holder, Row) or (holder.pending or "").startswith("refused"):
+                    continue
+                self._forced.append(holder)
+                if holder.asking:
+                    # its look-up goes on, and finds it where it is stored
+                    holder.asking = False
+                    part.table.unpin(holder)
 
     def forget(self, part: Part, wall_ms: int) -> None:
         """Absent rows that nothing is owed about are forgotten after forget_after_s, with a tombstone."""

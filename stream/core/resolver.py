@@ -129,6 +129,11 @@ class Resolver:
         """The time of what follows."""
         self._now_s = now_s
 
+    @property
+    def fresh(self) -> int:
+        """Identities that were never asked for."""
+        return sum(map(len, self._fresh.values()))
+
     def waiting(self) -> int:
         """Terms that rows wait for."""
         return len(self._waits)
@@ -220,7 +225,8 @@ class Resolver:
                 said = known[1]
             else:
                 wait = self._waits.get(place)
-                said = wait.why if wait is not None else LOOKUP
+                # while the service does not answer nothing waits for it in memory
+                said = wait.why if wait is not None else LOOKUP_FAILED if self._failures else LOOKUP
             if said != MISSING:
                 return Resolved("", said)
         return Resolved("", why)
@@ -258,7 +264,7 @@ class Resolver:
                 self._rest(place, wait, rests, delay_s * (int.from_bytes(ref[1][:2], "big") + 1) / 65_536)
             elif not asked:
                 asked = True
-                wait.state, wait.why = FRESH, LOOKUP
+                wait.state, wait.why = FRESH, LOOKUP_FAILED if self._failures else LOOKUP
                 self._fresh[cast("IdentityKind", kind)][place] = None
             else:
                 # it is asked for only when the preferred one is not found

@@ -19,6 +19,9 @@ from stream.core.table import RowTable
 AGAIN_AT_ONCE_MAX: Final = 10_000
 """Rows that are looked at in one step, so that polling goes on meanwhile."""
 
+FRESH_MAX: Final = 10_000
+"""Identities that wait for their first look-up, while stored rows are taken up again."""
+
 SWEEP_SHARE: Final = 20
 """Looking through every stored row for what changed takes at most the twentieth part of the time."""
 
@@ -149,15 +152,16 @@ class Resolving:
         if asking and not row.asking:
             row.asking = True
             row.pins += 1
-            part.working[row.key] = row
         elif row.asking and not asking:
             row.asking = False
             part.table.unpin(row)
         elif row.pins == 0 and (changed or row.first >= 0):
             # nothing is open about it: it is stored as it is
-            part.working[row.key] = row
             row.pins += 1
             part.table.unpin(row)
+        if row.pins or row.listed:
+            # one object for a row that is worked on: a second one, loaded from what is stored, would know less
+            part.working[row.key] = row
 
     def _note(self, row: Row, why: str | None) -> None:
         waits = row.part.table.waits
@@ -234,22 +238,26 @@ class Resolving:
         False when some row names this very id: nothing but a letter helps that one.
         """
         table, membership = standing.table, standing.membership
-        rows = table.undone(standing, UNKNOWN)
-        if not rows or any(row.claim is None or row.claim.terms[0].startswith("id:") for row in rows):
-            return False
-        for row in list(rows):
+        named: list[Row] = []
+        for row in table.undone(standing, UNKNOWN):
             claim = row.claim
+            if claim is None or claim.terms[0].startswith("id:"):
+                named.append(row)
+                continue
             row.told.pop(membership, None)
-            if row.says == membership and claim is not None:
+            if row.says == membership:
                 standing.sayers -= 1
                 row.says = row.via = None
                 self.resolver.forget(claim, UNKNOWN, membership[1], row.at_ms, self._wall_ms)
                 self._wait(row, UNKNOWN, changed=True)
             table.unpin(row)
-        rows.clear()
+        if len(named) < len(standing.rows):
+            self._gone.add(membership[1])
+        standing.rows[:] = named
+        if named:
+            return False
         standing.refs = ()
         table.put_away(standing)
-        self._gone.add(membership[1])
         return True
 
     def _leave(self, row: Row, membership: Membership) -> None:
@@ -274,6 +282,8 @@ class Resolving:
         self.resolver.tick(now_s)
         whole = [table for table in tables if table.whole]
         for _ in range(min(len(self._again), AGAIN_AT_ONCE_MAX)):
+            if self.resolver.fresh >= FRESH_MAX:
+                break  # each of them would wait in memory for its answer
             ref = self._again.popleft()
             if ref[0].table.alive and not ref[0].table.whole:
                 self._again.append(ref)
@@ -284,7 +294,7 @@ class Resolving:
             gone, self._gone = self._gone, set()
             self._sweep = self._swept(whole, changed, gone)
             self._sweep_began_s = now_s
-        if self._sweep is not None:
+        if self._sweep is not None and self.resolver.fresh < FRESH_MAX:
             for _ in range(AGAIN_AT_ONCE_MAX):
                 try:
                     ref_or_none = next(self._sweep)
@@ -319,4 +329,4 @@ class Resolving:
     @property
     def busy(self) -> bool:
         """Whether rows are to be looked at now."""
-        return bool(self._again) or self._sweep is not None
+        return (bool(self._again) and self.resolver.fresh < FRESH_MAX) or self._sweep is not None
