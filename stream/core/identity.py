@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from stream.core.mapping import Refusal, identity
 from stream.core.model import Customer, IdentityKind, LookupOutcome
 
 TieBreak = Literal["none", "lowest_internal_number", "highest_internal_number"]
@@ -27,7 +28,7 @@ class Found(NamedTuple):
     """What one value stands for. id is "" unless found; customers: registered customers that share the value.
 
     missing: certainly nobody now. uncertain: the answer does not tell (the filter was ignored, pages are missing, a field lacks).
-    why: a short label: registered, nobody, guests, deleted, other_case, several, filter_ignored, incomplete, no_anonymous_flag.
+    why: a short label: registered, nobody, guests, deleted, other_case, several, filter_ignored, incomplete, no_anonymous_flag, no_usable_id.
     """
 
     kind: FoundKind
@@ -105,6 +106,8 @@ def _found(customers: list[Customer], *, other_case: bool, whole: bool, unsure: 
     registered = {c.id: c for c in alive if c.anonymous is False}
     if any(c.anonymous is None for c in alive):
         return Found("uncertain", "", 0, "no_anonymous_flag")
+    if any(isinstance(identity(one), Refusal) for one in registered):
+        return Found("uncertain", "", 0, "no_usable_id")
     if len(registered) > 1:
         numbered = [c for c in registered.values() if c.internal_number is not None]
         if rule.tie_break == "none" or unsure or len(numbered) != len(registered):

@@ -43,6 +43,8 @@ def ask(
         ([customer("1", "a@x"), customer("2", "a@x")], ("ambiguous", "", "several")),
         ([customer("1", "a@x"), customer("1", "a@x")], ("found", "1", "registered")),
         ([customer("1", "a@x", anonymous=None)], ("uncertain", "", "no_anonymous_flag")),
+        ([customer("*", "a@x")], ("uncertain", "", "no_usable_id")),
+        ([customer("", "a@x")], ("uncertain", "", "no_usable_id")),
         ([customer("1", "b@x")], ("uncertain", "", "filter_ignored")),
         ([customer("1", None)], ("uncertain", "", "filter_ignored")),
         ([customer("1", "b@x"), customer("2", "a@x")], ("found", "2", "registered")),
