@@ -28,7 +28,8 @@ class Found(NamedTuple):
     """What one value stands for. id is "" unless found; customers: registered customers that share the value.
 
     missing: certainly nobody now. uncertain: the answer does not tell (the filter was ignored, pages are missing, a field lacks).
-    why: a short label: registered, nobody, guests, deleted, other_case, several, filter_ignored, incomplete, no_anonymous_flag, no_usable_id.
+    why: a short label: registered, nobody, guests, deleted, other_case, several, filter_ignored, incomplete, no_anonymous_flag,
+    no_usable_id.
     """
 
     kind: FoundKind
