@@ -136,14 +136,17 @@ def references(settings: Settings) -> list[tuple[ReferenceRule, DecodeSpec]]:
     return rules
 
 
+def identity_rule(settings: Settings) -> IdentityRule:
+    return IdentityRule(settings.identity.emails, settings.identity.tie_break)
+
+
 def identities(settings: Settings, tables: Mapping[str, ReferenceTable]) -> Identities:
     """How customers and segments are found. tables: the references, by name."""
     found: dict[str, Reference] = {}
     for name, one in settings.references.items():
         kinds = (*(("code",) if one.code is not None else ()), *(kind for kind, _ in one.terms))
         found[name] = Reference(tables[name].get, kinds)
-    rule = IdentityRule(settings.identity.emails, settings.identity.tie_break)
-    return Identities(rule, found, lookup_limits(settings))
+    return Identities(identity_rule(settings), found, lookup_limits(settings))
 
 
 def catalog_rule(segments: Segments) -> CatalogRule:

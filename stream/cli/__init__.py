@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "run": "keep the segments equal to the tables, until stopped",
     "check": "say whether settings, Kafka and retail.red fit together, and change nothing",
     "probe": "ask retail.red for its limits and manners, with a throw-away segment",
+    "lookup": "say whom an email or a number means at retail.red, or why nobody",
     "settings": "print every setting with its meaning and default, as YAML",
     "sandbox": "serve a simulated retail.red on this machine",
     "demo": "show the whole on this machine, without Kafka or an account",
