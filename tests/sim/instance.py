@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from stream.core.effects import Alarm, Bury, Commit, Restore, Restored, Send
+from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Restored, Send
 from stream.core.engine import Engine
 from stream.core.model import Call, Outcome, TopicPartition
 from stream.core.rowstate import META_KEY, PartitionState, decode_metadata, encode
 from stream.core.verdict import VerdictPolicy
-from tests.sim.shadow import Shadow
 from tests.sim.watch import Violation
 
 if TYPE_CHECKING:
     from tests.sim.play import Play
 
 POLICY = VerdictPolicy(retry_base_s=0.05, retry_cap_s=2.0, retry_after_cap_s=3.0)
-STEP_MAX_S = 0.5
 
 
 class Instance:
@@ -35,10 +33,10 @@ class Instance:
         self.paused_until_s = -1.0
         self.cut_until_s = -1.0
         self.contact_s = self.heard_s = self.clock.now_s
-        self.engine = Engine(play.spec_of, play.world.limits, POLICY)
+        self.engine = self._new_engine()
         for topic, count in self.broker.counts.items():
             self.engine.partitions_known(topic, count)
-        self.shadow = Shadow(play)
+        self.shadow = play.new_shadow()
         self.positions: dict[TopicPartition, int] = {}
         self.epochs: dict[TopicPartition, int] = {}
         self.tickets: dict[TopicPartition, int] = {}
@@ -55,6 +53,9 @@ class Instance:
         self._stale: list[tuple[TopicPartition, int, int]] = []
         self.number = self.group.join(self)
         self.wake(0.0)
+
+    def _new_engine(self) -> Engine:
+        return Engine(self.play.spec_of, self.play.world.limits, POLICY)
 
     # ---- what others ask -----------------------------------------------------------------------------------------
 
@@ -125,8 +126,14 @@ class Instance:
         if self.last is None:
             self._work(now_s)
         if self.alive:
-            next_s = min(max(self.engine.next_s(now_s) - now_s, 0.002), STEP_MAX_S)
+            next_s = min(max(self.engine.next_s(now_s) - now_s, 0.002), self.play.step_max_s)
             self.wake(next_s + self.rng.uniform(0.0, 0.01))
+
+    def _beside(self, now_s: float) -> None:
+        """What goes on beside the walk."""
+
+    def _ask(self, effect: Effect) -> None:
+        raise AssertionError(f"nobody answers {effect}")
 
     def _work(self, now_s: float) -> None:
         asked, self._asked = self._asked, []
@@ -137,6 +144,7 @@ class Instance:
         outcomes, self._outcomes = self._outcomes, []
         for outcome in outcomes:
             self.engine.settle(outcome, now_s, self.rng.random())
+        self._beside(now_s)
         if now_s >= self.cut_until_s:
             self._feed(now_s)
         self._perform(now_s)
@@ -207,6 +215,8 @@ class Instance:
             elif isinstance(effect, Alarm):
                 self.play.note(f"{self.name} alarm {effect.kind}: {effect.text}")
                 self.play.alarms[effect.kind] += 1
+            else:
+                self._ask(effect)
 
     # ---- calls ---------------------------------------------------------------------------------------------------
 

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 from stream.core.decode.rowkey import row_key
 from stream.core.effects import Commit
-from stream.core.owners import TableSpec
 from stream.core.model import Membership, TopicPartition
+from stream.core.owners import TableSpec
 from stream.core.rowstate import decode_row, row_key_hash
 from tests.sim import oracle
 from tests.sim.broker import Broker
 from tests.sim.clock import Clock
 from tests.sim.instance import Instance
+from tests.sim.shadow import Shadow
 from tests.sim.shop import Shop, Weather
 from tests.sim.source import BAD_CODE, Connector, Database, key_dict, mapping_of, place
 from tests.sim.watch import Violation, Watch
 from tests.sim.worlds import World
 
-SETTLE_WITHIN_S = 90.0
 EVENTS_MAX = 400_000
 
 
@@ -40,6 +40,8 @@ class Play:
     session_s = 6.0
     lease_s = 4.0
     drain_s = 5.0
+    step_max_s = 0.5
+    settle_within_s = 90.0
 
     def __init__(self, world: World, rng: random.Random, *, trace: bool = False) -> None:
         self.world = world
@@ -54,30 +56,50 @@ class Play:
         self.keys: dict[Any, bytes] = {}
         self.broker = Broker(self.clock, rng)
         self.sole = any(table.sole for table in world.tables)
-        self.specs = {table.topic: TableSpec(mapping_of(table), self.sole) for table in world.tables}
-        for table in world.tables:
-            self.broker.create(table.topic, world.partitions)
+        self.specs = self._specs()
+        for topic in self.specs:
+            self.broker.create(topic, world.partitions)
         self.codes = [f"s{i}" for i in range(world.segments)]
         self.people = [f"m{i}" for i in range(world.members)]
         offered = [*self.codes, BAD_CODE] if world.bad_codes else self.codes
-        self.database = Database(self.clock, rng, world.tables, offered, self.people)
-        self.connector = Connector(self.clock, rng, self.broker, self.database)
-        limits = world.limits
+        self.database, self.connector = self._source(offered)
         self.absent = set(self.codes[: world.missing])
-        odd = iter(self.people[: 3 * world.refused])
-        groups = [frozenset(member for member, _ in zip(odd, range(world.refused), strict=False)) for _ in range(3)]
-        self.shop = Shop(
-            self.clock, rng, limits.api_timeout_s, limits.settle_s, world.weather,
-            {code: set() for code in self.codes if code not in self.absent}, *groups,
-        )  # fmt: skip
+        self.shop = self._shop()
         self.odd = self.shop.poison | self.shop.unknown | self.shop.forbidden
-        self.watch = Watch(self)
+        self.watch = self._watch()
         self.broker.applied = self._applied
         self.broker.on_append = self._appended
         if trace:
             self.shop.applied = lambda op, m, _s: self.note(f"shop {op} {m[0]} {m[1]}", m[0], (m[1],))
         self.instances: list[Instance] = []
         self._born = 0
+
+    # ---- what there is -------------------------------------------------------------------------------------------
+
+    def _specs(self) -> dict[str, TableSpec]:
+        return {table.topic: TableSpec(mapping_of(table), self.sole) for table in self.world.tables}
+
+    def _source(self, codes: list[str]) -> tuple[Database, Connector]:
+        database = Database(self.clock, self.rng, self.world.tables, codes, self.people)
+        return database, Connector(self.clock, self.rng, self.broker, database)
+
+    def _shop(self) -> Shop:
+        world, limits = self.world, self.world.limits
+        odd = iter(self.people[: 3 * world.refused])
+        groups = [frozenset(member for member, _ in zip(odd, range(world.refused), strict=False)) for _ in range(3)]
+        return Shop(
+            self.clock, self.rng, limits.api_timeout_s, limits.settle_s, world.weather,
+            {code: set() for code in self.codes if code not in self.absent}, *groups,
+        )  # fmt: skip
+
+    def _watch(self) -> Watch:
+        return Watch(self)
+
+    def _instance(self) -> Instance:
+        return Instance(self, f"i{self._born}")
+
+    def new_shadow(self) -> Shadow:
+        return Shadow(self)
 
     # ---- what others ask -----------------------------------------------------------------------------------------
 
@@ -142,7 +164,7 @@ class Play:
         while clock.now_s < self.calm_s:
             self._step()
         self._calm()
-        deadline_s = self.calm_s + SETTLE_WITHIN_S
+        deadline_s = self.calm_s + self.settle_within_s
         check_s = 0.0
         while clock.now_s < deadline_s:
             self._step()
@@ -151,11 +173,15 @@ class Play:
                 if not self.unsettled():
                     break
         else:
-            raise Violation("settles", f"after {SETTLE_WITHIN_S:g} s without faults: {self.unsettled()}")
-        until_s = clock.now_s + world.limits.api_timeout_s + world.limits.settle_s
+            raise Violation("settles", f"after {self.settle_within_s:g} s without faults: {self.unsettled()}")
+        until_s = clock.now_s + self.aftermath_s()
         while clock.now_s < until_s:
             self._step()
         self._compare()
+
+    def aftermath_s(self) -> float:
+        """Until nothing can change any more."""
+        return self.world.limits.api_timeout_s + self.world.limits.settle_s
 
     def _step(self) -> None:
         if not self.clock.step():
@@ -165,7 +191,7 @@ class Play:
         if self.sole and self.clock.now_s > self.calm_s and self._alive():
             return
         self._born += 1
-        self.instances.append(Instance(self, f"i{self._born}"))
+        self.instances.append(self._instance())
 
     def _alive(self) -> list[Instance]:
         return [i for i in self.instances if i.alive and not i.stopping]
