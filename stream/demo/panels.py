@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
     from stream.demo.figures import Figures
 
-ROOMY_COLUMNS: Final = 34
+TIGHT_COLUMNS: Final = 32
+ROOMY_COLUMNS: Final = 42
 KEYS: Final = (
     ("1", "429"), ("2", "5xx"), ("3", "row errors"), ("4", "slow"), ("k", "kill -9"), ("p", "pause"), ("q", "quit"),
 )  # fmt: skip
 STAY_0: Final = frozenset({"sent within Retry-After", "overlapping operations"})  # or the consumer is wrong
 BARS: Final = "▁▂▃▄▅▆▇█"
 TIME_COLUMNS: Final = 9
+WIDE_BUCKETS_S: Final = 10
 
 
 def title(figures: Figures) -> Text:
@@ -34,19 +36,20 @@ def title(figures: Figures) -> Text:
 
 def walk(figures: Figures, columns: int) -> Table:
     """6 lines."""
-    roomy = columns >= ROOMY_COLUMNS
-    table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+    tight, roomy = columns < TIGHT_COLUMNS, columns >= ROOMY_COLUMNS
+    table = _table(tight=tight)
     table.add_column("", no_wrap=True)
     table.add_column("total", justify="right", no_wrap=True)
     table.add_column("each second" if roomy else "per s", justify="right", no_wrap=True)
     for name, total, rate in (
-        ("changes made", figures.changes, figures.changes_rate),
+        ("changes" if tight else "changes made", figures.changes, figures.changes_rate),
         ("records in", figures.records, figures.records_rate),
         ("edits sent", figures.edits, figures.edits_rate),
         ("requests", figures.requests, figures.requests_rate),
     ):
-        table.add_row(name, f"{total:,.0f}", f"{rate:,.1f}")
-    table.add_row("rows per request" if roomy else "rows/request", f"{figures.rows_per_request:.1f}", "")
+        table.add_row(name, f"{total:,.0f}", f"{rate:,.1f}" if rate < 1_000 else f"{rate:,.0f}")
+    each = "rows each" if tight else "rows per request" if roomy else "rows/request"
+    table.add_row(each, f"{figures.rows_per_request:.1f}", "")
     return table
 
 
@@ -54,7 +57,7 @@ def state(figures: Figures, columns: int) -> Table:
     """6 lines."""
     whole = figures.in_sync == figures.wanted and not figures.extra
     style = "green" if whole else "yellow"
-    name = "members in sync" if columns >= ROOMY_COLUMNS else "in sync"
+    name = "in sync" if columns < TIGHT_COLUMNS else "members in sync"
     bar = ProgressBar(
         total=max(figures.wanted, 1), completed=figures.in_sync, complete_style=style, finished_style="green"
     )
@@ -63,7 +66,7 @@ def state(figures: Figures, columns: int) -> Table:
     table.add_row(bar)
     rest = [
         ("there too long", Text(f"{figures.extra:,}")),
-        ("lag, records", Text("?" if figures.lag is None else f"{figures.lag:,}")),
+        ("lag, uncommitted", Text("?" if figures.lag is None else f"{figures.lag:,}")),
         ("freshness p50", Text(seconds(figures.p50_s))),
         ("freshness p99", Text(seconds(figures.p99_s))),
     ]
@@ -105,11 +108,11 @@ def summary(figures: Figures, columns: int) -> list[Text]:
 
 def segments(figures: Figures, columns: int) -> Table:
     """A line for each segment, and one above them."""
-    roomy = columns >= ROOMY_COLUMNS
-    table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
+    tight, roomy = columns < TIGHT_COLUMNS, columns >= ROOMY_COLUMNS
+    table = _table(tight=tight)
     table.add_column("segment", no_wrap=True, overflow="ellipsis")
-    table.add_column("table" if roomy else "rows", justify="right", no_wrap=True)
-    table.add_column("in sync", justify="right", no_wrap=True)
+    table.add_column("rows" if tight else "table", justify="right", no_wrap=True)
+    table.add_column("synced" if tight else "in sync", justify="right", no_wrap=True)
     if roomy:
         table.add_column("too long", justify="right", no_wrap=True)
     for code, wanted, in_sync, extra in figures.segments:
@@ -185,13 +188,20 @@ def keys(figures: Figures, columns: int) -> list[Text]:
 
 
 def seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
+    """Above WIDE_BUCKETS_S the histogram's buckets are too wide to say more."""
+    return "-" if value is None else f"{value:.2f} s" if value < WIDE_BUCKETS_S else f"over {WIDE_BUCKETS_S} s"
 
 
 def _fault_style(name: str, count: int) -> str:
     if name in STAY_0:
         return "bold red" if count else "green"
     return "" if count else "dim"
+
+
+def _table(*, tight: bool) -> Table:
+    return Table(
+        box=None, expand=True, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0) if tight else (0, 1)
+    )  # fmt: skip
 
 
 def _pairs(pairs: Sequence[tuple[str, Text]]) -> Table:

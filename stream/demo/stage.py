@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -211,8 +212,8 @@ class Stage:
         self._consumer.start()
         self._kills += 1
         self._tell(
-            f"kill -9 with {rows or 'no'} rows under way. Started again, the consumer waits until Kafka ends its old session, "
-            f"and {LATE_S} s more, so that no request of its former self lands late"
+            f"kill -9 with {rows or 'no'} row{'s' * (rows != 1)} under way. Restarted, it waits for its old session's "
+            f"end, and {LATE_S} s for late requests"
         )
 
     def _tell(self, text: str) -> None:
@@ -267,7 +268,7 @@ class Stage:
 def draw(figures: Figures, path: Path, columns: int = 120, lines: int = 32) -> None:
     """Write the view of these figures as SVG."""
     console = Console(width=columns, height=lines, record=True, file=StringIO(), force_terminal=True)
-    console.print(render(figures, columns, lines))
+    console.print(render(replace(figures, keys=True), columns, lines))
     svg = console.export_svg(title="segstream demo")
     # it would load a font from elsewhere
     path.write_text(re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL), encoding="utf-8")

@@ -12,9 +12,8 @@ from stream.demo.stage import draw
 from stream.demo.view import line, render
 
 KILL = (
-    "kill -9 with 129 rows under way. Started again, the consumer waits until Kafka ends its old session, and 4 s "
-    "more, so that no request of its former self lands late"
-)
+    "kill -9 with 129 rows under way. Restarted, it waits for its old session's end, and 4 s for late requests"
+)  # fmt: skip
 FIGURES = Figures(
     passed_s=12.3, duration_s=30, state="running", changes=4433, records=5602, edits=1909, requests=198,
     changes_rate=300, records_rate=375.5, edits_rate=210.2, requests_rate=29.9, lag=57, p50_s=0.31, p99_s=1.87,
@@ -35,6 +34,12 @@ FULL = replace(
         "insert into segment_members values (default, 'vip', 4711);",
     ),
 )
+# as far as the embedded broker goes, and beyond
+LARGE = replace(
+    FIGURES, changes=34_433, records=145_602, edits=121_909, requests=12_198, changes_rate=5000, records_rate=16_375.5,
+    edits_rate=10_000, requests_rate=1000, lag=145_602, p99_s=12.5, wanted=21_365, in_sync=21_309, extra=1_212,
+    segments=tuple(Segment(code, 12_000, 11_000, 1_000) for code in SEGMENTS),
+)  # fmt: skip
 KEYS = ("429", "5xx", "row errors", "slow", "kill -9", "pause", "quit")
 SIZES = [(60, 24), (80, 24), (100, 30), (140, 40)]
 
@@ -60,7 +65,7 @@ def test_nothing_is_cut_off(width: int, height: int) -> None:
     assert "…" not in text
     for figure in ("4,433", "5,602", "1,909", "198", "375.5", "9.6", "0.31 s", "1.87 s", "57", "1,309 of 1,365"):
         assert figure in text, figure
-    for name in (*FIGURES.faults, "freshness p50", "freshness p99", "there too long", "lag, records", "in sync"):
+    for name in (*FIGURES.faults, "freshness p50", "freshness p99", "there too long", "lag, uncommitted", "in sync"):
         assert name in text, name
     for key in KEYS:
         assert key in text, key
@@ -80,6 +85,14 @@ def test_also_with_every_fault_on_and_addresses_to_copy(width: int, height: int)
     whole = "".join(line.strip() for line in lines)
     for address in FULL.addresses:
         assert address.replace(" ", "") in whole.replace(" ", ""), address
+
+
+@pytest.mark.parametrize(("width", "height"), [*SIZES, (60, 40), (80, 40), (120, 32), (200, 60)])
+def test_large_figures_are_whole_too(width: int, height: int) -> None:
+    text = folded(drawn(width, height, LARGE))
+    assert "…" not in text
+    for figure in ("34,433", "145,602 16,376", "121,909", "12,198", "21,309 of 21,365", "1,212", "over 10 s"):
+        assert figure in text, figure
 
 
 @pytest.mark.parametrize("width", [20, 34, 40, 55, 56, 79, 99, 100, 300])
@@ -104,6 +117,10 @@ def test_40_columns_show_the_segments_where_the_lines_suffice() -> None:
     assert "tier-silver" not in "\n".join(drawn(40, 24))
 
 
+def test_40_columns_tell_the_kill_whole() -> None:
+    assert KILL in folded(drawn(40, 24))
+
+
 def test_more_lines_show_more_events() -> None:
     many = replace(FIGURES, events=tuple((float(second), f"event {second}.") for second in range(50)))
     shown = {height: sum(f"event {second}." in "\n".join(drawn(80, height, many)) for second in range(50))
@@ -126,9 +143,10 @@ def test_the_line_says_the_same() -> None:
 
 
 def test_the_picture_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    draw(FIGURES, tmp_path / "view.svg")
+    draw(replace(FIGURES, keys=False), tmp_path / "view.svg")
     text = (tmp_path / "view.svg").read_text()
     assert "1,309" in text
+    assert "quit" in text
     assert re.findall(r"url\((?!#)|@font-face|src=", text) == []
 
 
