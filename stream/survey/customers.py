@@ -194,7 +194,7 @@ class Customers:
             nonlocal said
             blanks, rest = divmod(max(0, size - bare), len(SPACE))
             reply = self.ask(tree(rest), pad=blanks)
-            fits = _only(reply, {own})
+            fits = holds_only(reply, {own})
             said = said if fits else (reply.said if not reply.ok else "another answer than to the short question")
             return fits
 
@@ -285,7 +285,8 @@ def total_of(reply: Reply) -> int | None:
     return total if isinstance(total, int) else None
 
 
-def _only(reply: Reply, ids: set[str]) -> bool:
+def holds_only(reply: Reply, ids: set[str]) -> bool:
+    """Whether the answer holds these customers and nobody else."""
     rows = rows_of(reply)
     return rows is not None and {row["id"] for row in rows} == ids
 

@@ -115,7 +115,7 @@ class Members:
         self.found.note("one member twice in a body", reply.said)
 
     def ask_unknown(self) -> None:
-        """An id that no customer has; it is taken out again if it went in."""
+        """An id that no customer has; if it goes in, it goes with the segment."""
         self._needs_wrapped()
         nobody = str(uuid.uuid4())
         reply = self.segment.add((nobody,)).sure()
@@ -123,8 +123,6 @@ class Members:
         if reply.ok:
             waited = self._await(reply, lambda there: nobody in there, wait_s=min(self.wait_s, 2.0))
             text += ", and it is in the segment then" if waited else ", and it is not in the segment"
-            if waited:
-                self.segment.remove((nobody,))
         self.found.note("an unknown member", text)
 
     def ask_paging(self) -> None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.survey.customers import holds_only
 from stream.survey.limits import padded
-from stream.survey.talk import largest
+from stream.survey.talk import Reply, largest
 from stream.survey.throwaway import cursor, quoted
 
 
@@ -49,6 +50,25 @@ def test_padding_is_exact_and_means_nothing() -> None:
 )
 def test_a_cursor_in_both_spellings(meta: dict[str, object], found: tuple[str, str]) -> None:
     assert cursor(meta) == found
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "only"),
+    [
+        (200, {"customers": [{"id": "a"}]}, True),
+        (200, {"customers": [{"id": "a"}, {"id": "b"}]}, False),
+        (200, {"customers": []}, False),
+        (200, {"customers": "a"}, False),
+        (200, {}, False),
+        (400, {"customers": [{"id": "a"}]}, False),
+    ],
+)
+def test_an_answer_must_hold_who_was_asked_for_and_nobody_else(
+    status: int,
+    value: dict[str, object],
+    only: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    assert holds_only(Reply(status, value, (), "", 0.0), {"a"}) is only
 
 
 def test_nothing_in_a_query_means_something_there() -> None:
