@@ -159,12 +159,14 @@ def test_somebody_whom_the_filter_hides_though_no_guest(told: Told, world: World
 
 
 def test_many_values_are_asked_for_in_requests_within_the_limits(told: Told, sandbox: Sandbox) -> None:
-    values = [f"a{n}@x.com" for n in range(30)]
-    sandbox.faults(filter_list_max=7, url_bytes_max=700)
-    limits = {"lookup_values_max": 7, "lookup_url_bytes_max": 512}
-    assert told.whys(*values, "max@x.com", retail_red=limits) == ["nobody"] * 30 + ["r1"]
-    sandbox.faults(filter_list_max=3)
-    told(*values, code=65, retail_red=limits)
+    values = [f"a{n}@x.com" for n in range(40)]
+    sandbox.faults(filter_list_max=7)
+    few = {"lookup_values_max": 7}
+    assert told.whys(*values, "max@x.com", retail_red=few) == ["nobody"] * 40 + ["r1"]
+    sandbox.faults(filter_list_max=1_000, url_bytes_max=600)
+    short = {"lookup_url_bytes_max": 512}
+    assert told.whys(*values, "max@x.com", retail_red=short) == ["nobody"] * 40 + ["r1"]
+    told(*values, code=65)
     assert "segstream probe" in told.err
 
 
