@@ -1,15 +1,19 @@
 """The whole demo, short and without a terminal: faults, kills, interruptions; and what it leaves behind: nothing."""
 
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import confluent_kafka as ck
+import httpx
 import pytest
 
 from stream.demo.broker import EmbeddedBroker
@@ -134,6 +138,42 @@ def test_an_interruption_ends_with_the_comparison(sign: signal.Signals) -> None:
     assert rest[-1].startswith("equal: ")
 
 
+def test_the_live_view_and_its_keys_on_a_terminal() -> None:
+    inside, outside = pty.openpty()
+    termios.tcsetwinsize(outside, (24, 80))
+    before = termios.tcgetattr(outside)
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    shown = bytearray()
+    with subprocess.Popen(
+        [*DEMO, "--duration-s", "60"], stdin=outside, stdout=outside, env=environment | {"TERM": "xterm-256color"}
+    ) as process:  # fmt: skip
+
+        def reads(what: str) -> bool:
+            if select.select([inside], [], [], 0.05)[0]:
+                shown.extend(os.read(inside, 65_536))
+            return what.encode() in shown
+
+        wait_for(lambda: reads("running"), 30)
+        os.write(inside, b"13p")
+        wait_for(lambda: reads("pause on"))
+        os.write(inside, b"k")
+        wait_for(lambda: reads("under way"))
+        os.write(inside, b"q")
+        wait_for(lambda: reads("consumer exit code"), 60)
+        while process.poll() is None:
+            reads("")
+    text = shown.decode()
+    assert process.returncode == 0, text[-2000:]
+    view, plain = text.partition("\x1b[?1049h")[2].split("\x1b[?1049l")
+    for event in ("429: 20% of requests", "row errors: 10% of rows", "the source pauses", "kill -9 with"):
+        assert event in view, event
+    assert "equal: " in plain
+    assert "kill -9 1" in plain
+    assert termios.tcgetattr(outside) == before
+    os.close(inside)
+    os.close(outside)
+
+
 def test_what_it_started_ends_with_it_even_when_it_is_killed(tmp_path: Path) -> None:
     folder = os.environ | {"TMPDIR": str(tmp_path)}
     command = [*DEMO, "--duration-s", "60"]
@@ -154,6 +194,29 @@ def test_ctrl_c_before_and_after_the_play_leaves_nothing_behind(moment: str) -> 
     with pytest.raises(KeyboardInterrupt):
         demo(SHORT, say)
     assert moment in said[-1]
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_member_that_no_row_says_is_found_and_ends_it_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.demo.run.SETTLE_DEADLINE_S", 4.0)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "comparing by the public GET" not in line:
+            return
+        with httpx.Client(base_url=said[0].split()[3], trust_env=False) as client:
+            answer = client.post(
+                "/oauth/token", data={"grant_type": "client_credentials"}, auth=("sandbox", "sandbox-secret")
+            )
+            client.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
+            stray = {"members": [{"id": "99999", "type": "customer"}]}
+            while client.post("/v1/merchants/10006/segments/vip/members", json=stray).status_code != 201:
+                pass  # one in a hundred fails
+
+    assert demo(Plan(duration_s=3, rate=20, seed=1), say) == 1
+    assert any(line.startswith("NOT EQUAL: ") for line in said)
+    assert any(line.split()[0] == "vip" and line.endswith("1 too many") for line in said)
 
 
 @pytest.mark.usefixtures("nothing_left")
