@@ -46,6 +46,15 @@ def test_no_other_segment_is_written_to(sandbox: Sandbox, tmp_path: Path, monkey
     assert sandbox.members("vip") == set()
 
 
+def test_a_segment_that_is_there_already_stays(sandbox: Sandbox, tmp_path: Path) -> None:
+    chosen = plan(settings(sandbox, tmp_path))
+    sandbox.call(lambda app: app.shop.segments.update({chosen.code: app.shop.segments["vip"]}))
+    found = survey(chosen, wait=quick)
+    assert (found.exit_code, found.lines, found.left) == (69, [], "")
+    assert segments(sandbox) == {"vip", chosen.code}
+    sandbox.call(lambda app: app.shop.segments.pop(chosen.code))
+
+
 def test_a_code_of_another_segment_is_refused() -> None:
     with pytest.raises(ValueError, match="another code"):
         Throwaway(None, "vip")  # type: ignore[arg-type]  # it must not come so far
@@ -118,7 +127,7 @@ def test_a_deletion_that_runs_late_is_waited_for(sandbox: Sandbox, tmp_path: Pat
         {"drop_before_share": 0.03},
         {"drop_after_share": 0.03},
         {"auth_error_share": 0.05},
-        {"requests_per_s_max": 200, "retry_after": "none"},
+        {"throttle_share": 0.1, "retry_after": "none"},
     ],
 )
 def test_trouble_that_passes_changes_no_finding(faults: dict[str, Any], sandbox: Sandbox, tmp_path: Path) -> None:
