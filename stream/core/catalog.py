@@ -111,6 +111,7 @@ class Catalog:
         self._places: Final = {name: i for i, name in enumerate(rule.columns())} if rule is not None else {}
         self._codes: Final[dict[str, str]] = {}
         self._keys: Final[dict[str, set[str]]] = {}
+        self._accepted: Final[set[str]] = set()
         self._gone: Final[set[str]] = set()
         self._tasks: Final[dict[str, Task]] = {}
         self._changed: deque[str] = deque()
@@ -132,15 +133,16 @@ class Catalog:
             self._changed.extend(key for key in self._rows.every() if self._rows.partition(key) in new)
 
     def accept(self, code: str) -> None:
-        """The operator accepts this changed code."""
-        if self._rows is None:
-            return
-        for key in self._rows.every():
+        """The operator accepts this code for a row that had another, now or later."""
+        self._accepted.add(code)
+        for key, used in self._codes.items():
             wanted = self._wanted(key)
-            if wanted is not None and wanted.code == code and self._codes.get(key) not in (None, code):
-                self._leave(key, self._codes[key])
-                self._codes[key] = code
+            if wanted is not None and wanted.code == code != used:
                 self._changed.append(key)
+
+    def withdraw(self, code: str) -> None:
+        """It is not accepted any more: what was created stays."""
+        self._accepted.discard(code)
 
     def _wanted(self, key: str) -> Wanted | None:
         rule, rows = self._rule, self._rows
@@ -174,6 +176,9 @@ class Catalog:
         if wanted is None:
             return
         used = self._codes.setdefault(key, wanted.code)
+        if used != wanted.code and wanted.code in self._accepted:
+            self._leave(key, used)
+            used = self._codes[key] = wanted.code
         if used != wanted.code:
             self._say(
                 "segment_code_changed",

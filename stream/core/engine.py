@@ -1,7 +1,7 @@
 """The one state machine: facts in, effects out. Pure; every time is the caller's monotonic clock in seconds.
 
 Facts:   partitions_known, assigned, restored, feed, caught_up, references_changed, settle, looked_up, committed, buried, drain,
-         forget, defined.
+         forget, defined, segments_changed, accept_code, withdraw_code.
 Effects: Restore, Send, Ask, Define, Commit, Bury, Alarm (effects.py).
 The loop calls it from one thread. Its rooms: fold.py (records into rows), table.py (the row table), resolving.py (rows whose
 customer or segment is to be found), catalog.py (segments that are to exist), delivery.py (calls and their outcomes), commits.py
@@ -367,9 +367,17 @@ class Engine:
         self.catalog.settle(outcome, now_s, jitter)
 
     def accept_code(self, code: str) -> None:
-        """The operator accepts that a segment has this code now: its members move there."""
+        """The operator accepts that a segment has this code, now or later: its members move there once its reference says so.
+
+        May be said again, in any order with everything else, as it is after each start.
+        """
         self.catalog.accept(code)
         self.resolving.accept(code)
+
+    def withdraw_code(self, code: str) -> None:
+        """The operator does not accept this code any more: what moved stays there."""
+        self.catalog.withdraw(code)
+        self.resolving.withdraw(code)
 
     def _missing(self, code: str) -> str:
         return self.catalog.missing(code, existed=code in self.delivery.existed)

@@ -122,6 +122,7 @@ class Resolver:
         self._failures = 0
         self._now_s = 0.0
         self._codes: dict[str, str] = {}
+        self._accepted: set[str] = set()
         self._said: set[str] = set()
         self._refused: set[str] = set()
 
@@ -141,7 +142,10 @@ class Resolver:
     # ---- what is known -------------------------------------------------------------------------------------------
 
     def segment(self, segment: str) -> str:
-        """The code of a claim's segment; "" while its reference does not tell. A code in use is kept when it changes there."""
+        """The code of a claim's segment; "" while its reference does not tell.
+
+        A code in use is kept when it changes there, until the new one is accepted.
+        """
         if segment.startswith(CODE):
             return segment[len(CODE) :]
         name, key = segment[len(REFERENCE) :].split(":", 1)
@@ -153,6 +157,8 @@ class Resolver:
                 self._said.add(segment)
                 self._alarm("segment_code", f"reference {name}, key {key}: it holds no usable segment code")
             return used
+        if raw in self._accepted and raw != used:
+            self._codes[segment] = used = raw
         if used and raw and raw != used and f"{segment}={raw}" not in self._said:
             self._said.add(f"{segment}={raw}")
             self._alarm(
@@ -165,12 +171,13 @@ class Resolver:
         return used or raw
 
     def uses(self, segment: str, code: str) -> None:
-        """A stored row was resolved to this code: it is the one in use, whatever the reference says now."""
+        """A stored row was resolved to this code: it is in use, whatever the reference says now, unless that is accepted."""
         if segment.startswith(REFERENCE):
             self._codes.setdefault(segment, code)
 
     def accept(self, code: str) -> list[str]:
-        """The operator accepts that a segment has this code now. Returns the segments whose code that changes."""
+        """The operator accepts that a segment has this code, now or later. Returns the segments whose code that changes now."""
+        self._accepted.add(code)
         moved: list[str] = []
         for segment, used in self._codes.items():
             name, key = segment[len(REFERENCE) :].split(":", 1)
@@ -179,6 +186,10 @@ class Resolver:
                 self._codes[segment] = code
                 moved.append(segment)
         return moved
+
+    def withdraw(self, code: str) -> None:
+        """It is not accepted any more: what moved stays, and nothing else moves there."""
+        self._accepted.discard(code)
 
     def expand(self, terms: Iterable[str]) -> tuple[list[str], bool]:
         """Emails, numbers and ids, in order of preference, and whether some reference does not have its row."""

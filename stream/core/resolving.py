@@ -201,6 +201,10 @@ class Resolving:
         """The operator accepts a changed code: its rows move there."""
         self._changed.update(self.resolver.accept(code))
 
+    def withdraw(self, code: str) -> None:
+        """It is not accepted any more."""
+        self.resolver.withdraw(code)
+
     def _once_more(self, ref: RowRef) -> None:
         part, key = ref
         if not part.table.alive:
@@ -219,7 +223,8 @@ class Resolving:
         resolver, ref = self.resolver, (row.part, row.key)
         if row.claim is not None and row.says is not None:
             resolver.uses(row.claim.segment, row.says[0])
-            if row.via != resolver.via(row.claim):
+            moved = row.claim.segment.startswith(REFERENCE) and resolver.segment(row.claim.segment) != row.says[0]
+            if moved or row.via != resolver.via(row.claim):
                 self._again.append(ref)
         if row.waits is None:
             return
@@ -280,7 +285,9 @@ class Resolving:
         """Resolve again what changed, some rows at a time."""
         self._now_s, self._wall_ms = now_s, wall_ms
         self.resolver.tick(now_s)
+        tables = list(tables)
         whole = [table for table in tables if table.whole]
+        counting = any(table.counting for table in tables)
         for _ in range(min(len(self._again), AGAIN_AT_ONCE_MAX)):
             if self.resolver.fresh >= FRESH_MAX:
                 break  # each of them would wait in memory for its answer
@@ -289,7 +296,8 @@ class Resolving:
                 self._again.append(ref)
             else:
                 self._once_more(ref)
-        if self._sweep is None and (self._changed or self._gone) and now_s >= self._sweep_after_s:
+        # rows of a table that is half counted were compared with what was true then: they are swept once it is whole
+        if self._sweep is None and not counting and (self._changed or self._gone) and now_s >= self._sweep_after_s:
             changed, self._changed = self._changed, set()
             gone, self._gone = self._gone, set()
             self._sweep = self._swept(whole, changed, gone)
