@@ -49,7 +49,7 @@ class Case:
         hand = self.hand
         calls = [*hand.sent, *hand.settle(after_s)]
         hand.sent.clear()
-        return sorted({(call.op, call.segment, call.members) for call in calls})
+        return sorted({(call.op, call.segment, tuple(sorted(call.members))) for call in calls})
 
 
 @pytest.fixture
