@@ -20,6 +20,9 @@ from stream.core.verdict import Verdict, VerdictPolicy, judge
 
 SEGMENT_MISSING: Final = "segment_missing"
 
+SLOT_LOOK_S: Final = 0.005
+"""How soon answers are looked for while a due batch waits for a slot: a longer look would limit the requests a second."""
+
 
 class Flight:
     """A call in flight: the standings it carries, and how often each had been touched when it was made."""
@@ -392,10 +395,11 @@ class Delivery:
 
     def next_s(self, *, behind: bool) -> float:
         """When something here becomes due by time alone; infinite when nothing does."""
-        next_s = float("inf")
-        if len(self.flights) < self._limits.slots:
-            next_s = self._now_s if self._halves else self.lanes.next_due_s(behind=behind)
-            next_s = max(next_s, self.blocked_until_s)
+        next_s = self._now_s if self._halves else self.lanes.next_due_s(behind=behind)
+        next_s = max(next_s, self.blocked_until_s)
+        if len(self.flights) >= self._limits.slots:
+            # an answer frees a slot, and it cannot wake whoever waits for records
+            next_s = max(next_s, self._now_s + SLOT_LOOK_S)
         if self._settling:
             next_s = min(next_s, self._settling[0][0])
         if self._waits:

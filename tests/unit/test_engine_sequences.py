@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine_hand import Hand, tp
 
+from stream.core.delivery import SLOT_LOOK_S
 from stream.core.model import ItemError
 from stream.core.rowstate import decode_metadata
 
@@ -374,13 +375,6 @@ def test_an_engine_without_anything_to_do_asks_for_no_turn() -> None:
     hand.done()
     hand.settle(1.0)
     assert hand.engine.next_s(hand.now) > hand.now + 60
-    hand.feed(hand.put(2, "gold", "c2"))
-    call = hand.only()
-    hand.feed(hand.put(3, "gold", "c3"))
-    hand.settle(1.0)
-    assert hand.engine.next_s(hand.now) > hand.now + 60
-    hand.answer(call)
-    assert hand.engine.next_s(hand.now) <= hand.now
 
 
 def test_a_tombstone_after_a_refused_removal_holds_nothing() -> None:
@@ -442,3 +436,16 @@ def test_a_key_with_a_further_column_does_not_name_one_membership() -> None:
     hand.settle()
     assert [alarm.kind for alarm in hand.alarms] == ["halted"]
     assert "origin" in hand.alarms[0].text
+
+
+def test_a_due_batch_that_waits_for_a_slot_is_looked_after_at_once() -> None:
+    hand = Hand(slots=1, commit_interval_s=0.5).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    call = hand.only()
+    hand.settle(1.0)
+    assert hand.engine.next_s(hand.now) > hand.now + 60
+    hand.feed(hand.put(2, "blue", "c1"))
+    hand.settle(1.0)
+    assert hand.now < hand.engine.next_s(hand.now) <= hand.now + SLOT_LOOK_S
+    hand.answer(call)
+    assert hand.engine.next_s(hand.now) <= hand.now
