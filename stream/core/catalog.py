@@ -21,6 +21,8 @@ from stream.core.verdict import VerdictPolicy
 TEXT_MAX: Final = 1_000
 CODES_MAX: Final = 1_000_000
 REFUSED_RETRY_S: Final = 300.0
+SLOT_LOOK_S: Final = 0.02
+"""How soon answers are looked for while definitions wait for a slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Task(msgspec.Struct, eq=False):
 class Catalog:
     """Definitions that are owed, one for a code at a time.
 
-    created(code): a fixed segment of this code is there now. alarm(kind, text) is for people. slots: asked for at once.
+    created(code): a fixed segment of this code is there now. alarm(kind, text) is for people. lands_s: for how long a deletion may still
+    take effect after its answer. slots: asked for at once.
     """
 
     def __init__(
@@ -96,6 +99,8 @@ class Catalog:
         tally: Counter[tuple[str, ...]],
         alarm: Callable[[str, str], None],
         created: Callable[[str], None],
+        *,
+        lands_s: float,
         slots: int = 2,
     ) -> None:
         rule = plan.rule
@@ -107,6 +112,8 @@ class Catalog:
         self._alarm: Final = alarm
         self._created: Final = created
         self._create_missing: Final = plan.create_missing
+        self._lands_s: Final = lands_s
+        self._deleted: Final[dict[str, float]] = {}
         self._slots: Final = slots
         self._places: Final = {name: i for i, name in enumerate(rule.columns())} if rule is not None else {}
         self._codes: Final[dict[str, str]] = {}
@@ -193,11 +200,23 @@ class Catalog:
         else:
             self._leave(key, used)
         if self._rows is None or self._rows.partition(key) not in self._owned:
+            if wanted.present:
+                self._spare(used, wanted)
             return
         if wanted.present:
             self._owe(Task("define", used, wanted.name, wanted.description))
         elif used in self._gone and self._rule is not None and self._rule.on_delete != "keep":
             self._owe(Task(self._rule.on_delete, used, wanted.name, None))
+
+    def _spare(self, code: str, wanted: Wanted) -> None:
+        """A row that is another's to act for wants this segment: we must not be the one who takes it away."""
+        task = self._tasks.get(code)
+        if task is None or task.op not in ("deactivate", "delete"):
+            return
+        if task.flying:
+            self._owe(Task("define", code, wanted.name, wanted.description))
+        else:
+            del self._tasks[code]
 
     def _leave(self, key: str, code: str) -> None:
         """This row's segment is not wanted by it any more; gone when no other row wants it."""
@@ -220,6 +239,7 @@ class Catalog:
         if code in self._gone:
             return "the source deleted it: its rows are pending and it is not created"
         if code in self._keys:
+            self._changed.extend(self._keys[code])
             return "the table of segments names it: it is created by the owner of that row, its rows follow"
         if existed:
             return "it was there before and was deleted at retail.red: its rows are pending; create it, they follow"
@@ -250,11 +270,20 @@ class Catalog:
         for task in self._tasks.values():
             if len(asks) >= room:
                 break
-            if not task.flying and now_s >= task.not_before_s:
+            if not task.flying and now_s >= self._not_before_s(task):
                 self._numbers += 1
                 task.flying, task.again = self._numbers, False
-                asks.append(Definition(task.flying, task.op, task.code, task.name, task.description))
+                active = task.op == "define" and self._rule is not None and self._rule.on_delete == "deactivate"
+                asks.append(Definition(task.flying, task.op, task.code, task.name, task.description, active))
         return asks
+
+    def _not_before_s(self, task: Task) -> float:
+        """A segment that was deleted a moment ago is not made anew before the deletion can have landed."""
+        return max(task.not_before_s, self._deleted.get(task.code, float("-inf")))
+
+    def deleted(self, code: str) -> bool:
+        """Whether the source ended this segment and retail.red is to have it no more: then it has no members either."""
+        return code in self._gone and self._rule is not None and self._rule.on_delete == "delete"
 
     def settle(self, outcome: DefinitionOutcome, now_s: float, jitter: float) -> None:
         """An answer came."""
@@ -263,6 +292,10 @@ class Catalog:
         if task is None or task.flying != asked.number:
             return
         task.flying = 0
+        if asked.op == "delete" and outcome.reason != "absent":
+            self._deleted[asked.code] = now_s + self._lands_s
+            for code in [code for code, until_s in self._deleted.items() if until_s <= now_s]:
+                del self._deleted[code]
         self._tally["segments_defined", outcome.reason if outcome.kind == "done" else outcome.kind] += 1
         if outcome.kind == "done":
             if not task.again:
@@ -278,7 +311,7 @@ class Catalog:
                 "give the source another code",
             )
         elif outcome.kind == "refused":
-            task.not_before_s = now_s + REFUSED_RETRY_S
+            task.not_before_s = 0.0 if task.again else now_s + REFUSED_RETRY_S
             self._say(
                 "segment_refused",
                 asked.code,
@@ -308,8 +341,11 @@ class Catalog:
         """Definitions that are owed."""
         return len(self._tasks)
 
-    def next_s(self) -> float:
+    def next_s(self, now_s: float) -> float:
         """When a definition becomes due by time alone; infinite when none does."""
         if self._changed:
-            return float("-inf")
-        return min((task.not_before_s for task in self._tasks.values() if not task.flying), default=float("inf"))
+            return now_s
+        flying = sum(1 for task in self._tasks.values() if task.flying)
+        next_s = min((task.not_before_s for task in self._tasks.values() if not task.flying), default=float("inf"))
+        # an answer frees a slot, and it cannot wake whoever waits for records
+        return max(next_s, now_s + SLOT_LOOK_S) if flying >= self._slots else next_s

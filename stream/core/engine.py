@@ -67,8 +67,12 @@ class Engine:
         self.limits: Final = limits
         self.tally: Final[Counter[tuple[str, ...]]] = Counter()
         self.commits: Final = Commits(limits, self.tally)
-        self.delivery: Final = Delivery(limits, policy, self.tally, self._alarm, self._refuse, self._missing)
-        self.catalog: Final = Catalog(segments or Plan(), policy, self.tally, self._alarm, self.delivery.created)
+        self.delivery: Final = Delivery(
+            limits, policy, self.tally, self._alarm, self._refuse, self._missing, self._deleted
+        )
+        self.catalog: Final = Catalog(
+            segments or Plan(), policy, self.tally, self._alarm, self.delivery.created, lands_s=limits.unclean_wait_s
+        )
         self.halted: Final[dict[str, str]] = {}
         self.behind = False
         self._spec: Final = tables
@@ -379,6 +383,9 @@ class Engine:
         self.catalog.withdraw(code)
         self.resolving.withdraw(code)
 
+    def _deleted(self, code: str) -> bool:
+        return self.catalog.deleted(code)
+
     def _missing(self, code: str) -> str:
         return self.catalog.missing(code, existed=code in self.delivery.existed)
 
@@ -426,8 +433,12 @@ class Engine:
             self._alarms = []
         return effects
 
+    @property
+    def _may_define(self) -> bool:
+        return self.references_ready and not self._draining
+
     def _definitions(self, now_s: float) -> list[Definition]:
-        if not self.references_ready or self._draining:
+        if not self._may_define:
             return []
         if self.catalog.topic:
             self.catalog.owned(
@@ -438,7 +449,9 @@ class Engine:
     def next_s(self, now_s: float) -> float:
         """When effects() is worth calling again though no fact arrived."""
         next_s = min(self.delivery.next_s(behind=self.behind), self.commits.next_s(self._parts.values()))
-        next_s = min(next_s, now_s if self.resolving.busy else self.resolving.resolver.next_s(), self.catalog.next_s())
+        next_s = min(next_s, now_s if self.resolving.busy else self.resolving.resolver.next_s())
+        if self._may_define:
+            next_s = min(next_s, self.catalog.next_s(now_s))
         for table in self.tables():
             if table.counting:
                 return now_s
