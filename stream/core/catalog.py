@@ -88,8 +88,8 @@ class Task(msgspec.Struct, eq=False):
 class Catalog:
     """Definitions that are owed, one for a code at a time.
 
-    created(code): a fixed segment of this code is there now. alarm(kind, text) is for people. lands_s: for how long a deletion may still
-    take effect after its answer. slots: asked for at once.
+    created(code): a fixed segment of this code is there now. alarm(kind, text) is for people. lands_s: for how long a deletion
+    may still take effect after its answer. slots: asked for at once.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Catalog:
         alarm: Callable[[str, str], None],
         created: Callable[[str], None],
         *,
-        lands_s: float,
+        lands_s: float = 15.0,
         slots: int = 2,
     ) -> None:
         rule = plan.rule
@@ -346,6 +346,6 @@ class Catalog:
         if self._changed:
             return now_s
         flying = sum(1 for task in self._tasks.values() if task.flying)
-        next_s = min((task.not_before_s for task in self._tasks.values() if not task.flying), default=float("inf"))
+        next_s = min((self._not_before_s(t) for t in self._tasks.values() if not t.flying), default=float("inf"))
         # an answer frees a slot, and it cannot wake whoever waits for records
         return max(next_s, now_s + SLOT_LOOK_S) if flying >= self._slots else next_s

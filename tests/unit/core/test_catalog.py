@@ -14,6 +14,7 @@ from stream.core.model import Definition, DefinitionOutcome
 from stream.core.verdict import VerdictPolicy
 
 OnDelete = Literal["keep", "deactivate", "delete"]
+LANDS_S = 15.0
 
 
 class Rows:
@@ -62,7 +63,8 @@ class Table:
             self.tally,
             lambda kind, text: self.alarms.append((kind, text)),
             self.created.append,
-            slots,
+            lands_s=LANDS_S,
+            slots=slots,
         )
         self.catalog.owned({0} if owned is None else owned)
 
@@ -97,10 +99,11 @@ class Table:
     def done(self) -> list[tuple[str, str]]:
         """Everything that is owed is asked for and done; what that was."""
         found: list[tuple[str, str]] = []
-        while asks := self.asks():
-            for one in asks:
+        while self.catalog.open or self.catalog.next_s(self.now) <= self.now:
+            for one in self.asks():
                 found.append((one.op, one.code))
-                self.answer(one)
+                self.answer(one, reason="deleted" if one.op == "delete" else "created")
+            self.now = max(self.now, min(self.catalog.next_s(self.now), self.now + LANDS_S))
         return found
 
     def kinds(self) -> list[str]:
@@ -143,7 +146,12 @@ def test_a_name_that_is_missing_is_the_code_and_long_texts_are_cut(
 def test_columns_that_are_not_named_are_not_told() -> None:
     table = Table()
     table.catalog = Catalog(
-        Plan(topic="t", rule=CatalogRule("code"), rows=table.rows), VerdictPolicy(1, 2, 3), Counter(), print, print
+        Plan(topic="t", rule=CatalogRule("code"), rows=table.rows),
+        VerdictPolicy(1, 2, 3),
+        Counter(),
+        print,
+        print,
+        lands_s=LANDS_S,
     )
     table.catalog.owned({0})
     table.put("7", "gold")
@@ -276,7 +284,10 @@ def test_another_s_row_that_comes_while_the_deletion_is_under_way_makes_it_exist
     table.put("8", "gold", "Golden", None, partition=1)
     assert table.asked() == []
     table.answer(deletion, reason="deleted")
-    one = table.only()
+    # the deletion may still take effect after its answer
+    assert table.asked(LANDS_S - 1) == []
+    assert table.catalog.next_s(table.now) == table.now + 1
+    one = table.only(1)
     assert (one.op, one.name) == ("define", "Golden")
 
 
@@ -370,6 +381,27 @@ def test_an_accepted_code_of_another_row_moves_nothing() -> None:
     table.catalog.withdraw("golden")
     assert table.done() == []
     assert table.kinds() == ["segment_code_changed"]
+
+
+@pytest.mark.parametrize(("on_delete", "gone"), [("keep", False), ("deactivate", False), ("delete", True)])
+def test_a_segment_has_no_members_once_the_source_ended_it_and_it_is_deleted(
+    on_delete: OnDelete,
+    gone: bool,  # noqa: FBT001 - a case
+) -> None:
+    table = Table(on_delete=on_delete)
+    table.put("7", "gold", None, None)
+    table.done()
+    assert not table.catalog.deleted("gold")
+    table.cut("7")
+    table.done()
+    assert table.catalog.deleted("gold") is gone
+
+
+@pytest.mark.parametrize("on_delete", ["keep", "deactivate"])
+def test_a_segment_is_made_active_only_where_it_may_have_been_deactivated_by_us(on_delete: OnDelete) -> None:
+    table = Table(on_delete=on_delete)
+    table.put("7", "gold", None, None)
+    assert table.only().active is (on_delete == "deactivate")
 
 
 # ---- what members need -------------------------------------------------------------------------------------------------
@@ -475,7 +507,7 @@ def test_failures_are_tried_again_slower_and_slower_and_others_go_on() -> None:
     assert waits[0] < 5 < waits[-1] <= 60
     table.answer(table.only(), "failed", "server_error", status=503)
     table.put("8", "silver", None, None)
-    assert table.done() == [("define", "silver")]
+    assert table.only().code == "silver"
     assert table.tally["segments_defined", "failed"] == 9
 
 
