@@ -438,6 +438,7 @@ def test_what_the_source_deleted_is_never_created(existed: bool) -> None:  # noq
     assert table.asked() == []
     table.put("7", "gold", None, None)
     assert table.done() == [("define", "gold")]
+    assert "the table of segments names it" in table.catalog.missing("gold", existed=existed)
 
 
 def test_what_the_table_names_is_defined_by_its_owner_alone() -> None:
@@ -491,6 +492,7 @@ def test_a_refusal_does_not_delay_what_was_changed_meanwhile() -> None:
     table.put("7", "gold", "bad", None)
     one = table.only()
     table.put("7", "gold", "good", None)
+    assert table.asked() == []
     table.answer(one, "refused", "400", status=400)
     assert table.only().name == "good"
 
