@@ -102,11 +102,15 @@ def rule(table: Table) -> TableRule:
     )
 
 
+LOOKUP_FRAME_BYTES: Final = 256
+"""What a look-up's address holds beside the list: the path with the merchant, the filter's frame, limit and offset."""
+
+
 def lookup_limits(settings: Settings) -> LookupLimits:
     api, identity = settings.retail_red, settings.identity
     return LookupLimits(
         values_max=api.lookup_values_max,
-        url_bytes_max=api.lookup_url_bytes_max,
+        url_bytes_max=api.lookup_url_bytes_max - LOOKUP_FRAME_BYTES,
         slots=api.lookup_slots,
         found_ttl_s=identity.found_ttl_s,
         missing_ttl_s=min(30.0, identity.missing_retry_s),

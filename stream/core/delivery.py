@@ -40,7 +40,8 @@ class Delivery:
     """Everything between a row that owes something and retail.red's confirmed answer.
 
     refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people;
-    missing(code) when retail.red has no such segment, and says what becomes of that. existed: segments that were there.
+    missing(code) when retail.red has no such segment, and says what becomes of that; deleted(code) whether the source
+    ended that segment, so that nobody is in it. existed: segments that were there.
     delivered collects, for each accepted call, when it was accepted (the caller's `wall_s` of settle) and the source time
     (ms) of each row's event in it, negative for one of a snapshot.
     """
@@ -53,6 +54,7 @@ class Delivery:
         alarm: Callable[[str, str], None],
         refuse: Callable[[Standing, str, str], None],
         missing: Callable[[str], str] = lambda _: "its rows are pending; create it, they follow",
+        deleted: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._limits: Final = limits
         self._policy: Final = policy
@@ -60,6 +62,7 @@ class Delivery:
         self._alarm: Final = alarm
         self._refuse: Final = refuse
         self._missing_says: Final = missing
+        self._deleted: Final = deleted
         self.existed: set[str] = set()
         self.lanes: Final = Lanes(limits)
         self.flights: Final[dict[int, Flight]] = {}
@@ -230,6 +233,10 @@ class Delivery:
         kind = verdict.kind
         if kind == "done":
             self._done(flight, verdict, now_s, jitter, wall_s)
+        elif kind == "segment_missing" and flight.call.op == "remove" and self._deleted(flight.call.segment):
+            for standing, gen in zip(flight.standings, flight.gens, strict=True):
+                if standing.gen >= 0:
+                    self._confirmed(standing, gen, "remove")
         elif kind == "segment_missing":
             self._segment_missing(flight, now_s)
         elif kind == "split":

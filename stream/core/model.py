@@ -262,7 +262,8 @@ class Definition(msgspec.Struct, frozen=True):
     exist: there is a fixed segment of this code; created with this name when there is none, else left as it is.
     define: the same, and its name and description are these. deactivate: its status is inactive, if it exists.
     delete: it does not exist. A dynamic segment is never touched by any of them.
-    description None: not known, left as it is. number identifies the question in its outcome.
+    description None: not known, left as it is. active: of define: its status is active, too. number identifies the question in
+    its outcome.
     """
 
     number: int
@@ -270,6 +271,7 @@ class Definition(msgspec.Struct, frozen=True):
     code: str
     name: str
     description: str | None = None
+    active: bool = False
 
 
 class DefinitionOutcome(msgspec.Struct, frozen=True):

@@ -139,6 +139,8 @@ class _Steps:
             change["name"] = wanted.name
         if wanted.description is not None and wanted.description != found.description:
             change["description"] = wanted.description
+        if wanted.active and found.status == "inactive":
+            change["status"] = "active"
         if not change:
             return self._done("unchanged")
         if self._write("update_segment", "POST", self._path, change) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from stream.core.catalog import Plan
 from stream.core.claims import mapping
 from stream.core.decode.rowkey import row_key
 from stream.core.effects import Alarm, Ask, Bury, Commit, Restore, Restored, Send
@@ -59,6 +60,7 @@ class Hand:
         partitions: int = 1,
         members: tuple[tuple[str, str], ...] = (("id", "member"),),
         segments: str = "",
+        segments_plan: Plan | None = None,
         identity: IdentityRule | None = None,
         references: dict[str, tuple[tuple[str, ...], dict[str, tuple[Any, ...]]]] | None = None,
         **limits: float,
@@ -75,6 +77,7 @@ class Hand:
             segment_reference=segments,
         )
         self.spec = TableSpec(mapping(rule), sole=not keyed)
+        self.plan = segments_plan
         self.tables = {name: rows for name, (_, rows) in (references or {}).items()}
         self.identities = Identities(
             identity or IdentityRule(),
@@ -92,7 +95,11 @@ class Hand:
     def boot(self) -> None:
         """A new process: what was not durable is gone."""
         self.engine = Engine(
-            lambda _topic: self.spec, self.limits, VerdictPolicy(0.1, 1.0, 1.0), identities=self.identities
+            lambda _topic: self.spec,
+            self.limits,
+            VerdictPolicy(0.1, 1.0, 1.0),
+            identities=self.identities,
+            segments=self.plan,
         )
         self.engine.references_ready = True
         self.lookups: list[Lookup] = []

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from engine_hand import Hand, tp
 
+from stream.core.catalog import CatalogRule, Plan
 from stream.core.model import Change, Customer, ItemError
 from stream.core.rowstate import RowState
 
@@ -488,3 +489,49 @@ def test_nothing_is_counted_or_sent_before_the_references_were_read() -> None:
     hand.engine.references_ready = True
     hand.settle()
     assert hand.engine.takes(tp())
+
+
+# ---- segments that the source deleted ----------------------------------------------------------------------------------
+
+
+class Rows:
+    """A table of segments by hand: code and whether it is deleted, by key."""
+
+    def __init__(self) -> None:
+        self.codes: dict[str, tuple[str, bool]] = {}
+
+    def get(self, key: str) -> tuple[str] | None:
+        return (self.codes[key][0],) if key in self.codes else None
+
+    def deleted(self, key: str) -> bool:
+        return self.codes[key][1]
+
+    def partition(self, key: str) -> int:
+        return 0 if key in self.codes else -1
+
+    def every(self) -> list[str]:
+        return list(self.codes)
+
+
+def test_members_of_a_segment_that_the_source_deleted_are_gone_with_it() -> None:
+    rows = Rows()
+    rows.codes["7"] = ("gold", False)
+    hand = Hand(segments_plan=Plan(topic="segments", rule=CatalogRule("code", on_delete="delete"), rows=rows)).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    rows.codes["7"] = ("gold", True)
+    hand.engine.segments_changed(["7"])
+    hand.feed(hand.cut(1))
+    hand.done(404)
+    assert row(hand, 1) == RowState(1, offset=1)
+    assert hand.engine.pending()["segment_missing"] == 0
+
+
+def test_members_of_a_segment_that_somebody_deleted_there_wait() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.cut(1))
+    hand.done(404)
+    assert row(hand, 1).others == [("gold", "c1", "unknown")]
+    assert hand.engine.pending()["segment_missing"] == 1
