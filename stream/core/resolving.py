@@ -13,7 +13,7 @@ from typing import Final
 from stream.core.claims import REFERENCE
 from stream.core.model import Claim, Lookup, LookupOutcome, Membership
 from stream.core.resolver import LOOKUP, MISSING, NO_SEGMENT_ROW, UNANSWERED, UNKNOWN, Resolver
-from stream.core.rows import IDLE, Event, Part, Row, RowRef, Standing, load
+from stream.core.rows import IDLE, PRESENT, Event, Part, Row, RowRef, Standing, load
 from stream.core.table import RowTable
 
 AGAIN_AT_ONCE_MAX: Final = 10_000
@@ -70,7 +70,11 @@ class Resolving:
         elif event[0] <= row.offset:
             return True
         old = row.claim
-        again = row.pending is None and event[0] >= part.doubt_until
+        again = (
+            row.pending is None
+            and event[0] >= part.doubt_until
+            and (row.says is None or row.told.get(row.says) == PRESENT or row.says in table.working)
+        )
         if old == claim and row.offset >= 0 and (claim is None or again):
             if row.pins or row.first >= 0:
                 row.offset = event[0]
@@ -78,7 +82,13 @@ class Resolving:
         table.change(row, event)
         if old is not None and old != claim and row.waits in UNANSWERED and old not in row.formers:
             row.formers.append(old)
-        same = old is not None and claim is not None and old.terms == claim.terms and row.says is not None
+        same = (
+            old is not None
+            and claim is not None
+            and old.terms == claim.terms
+            and row.says is not None
+            and row.via == self.resolver.via(claim)
+        )
         row.claim = claim
         if claim in row.formers:
             row.formers.remove(claim)
@@ -246,11 +256,11 @@ class Resolving:
         named: list[Row] = []
         for row in table.undone(standing, UNKNOWN):
             claim = row.claim
-            if claim is None or claim.terms[0].startswith("id:"):
+            if row.says == membership and (claim is None or claim.terms[0].startswith("id:")):
                 named.append(row)
                 continue
             row.told.pop(membership, None)
-            if row.says == membership:
+            if row.says == membership and claim is not None:
                 standing.sayers -= 1
                 row.says = row.via = None
                 self.resolver.forget(claim, UNKNOWN, membership[1], row.at_ms, self._wall_ms)

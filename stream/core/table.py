@@ -92,7 +92,15 @@ class RowTable:
             return True
         old = row.says
         # after an unclean end, events that the predecessor acted on may be compacted away: what says the same is told again
-        if old == says and (says is None or (row.pending is None and event[0] >= part.doubt_until)):
+        # and what was refused is tried again when the source says it again
+        if old == says and (
+            says is None
+            or (
+                row.pending is None
+                and event[0] >= part.doubt_until
+                and (row.told.get(says) == PRESENT or says in self.working)
+            )
+        ):
             if row.pins or row.first >= 0:
                 row.offset = event[0]
             return True
