@@ -1,0 +1,39 @@
+"""What the simulator found about rows that name customers, by hand, each as short as it gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from test_engine_identity import by_email, customer, referred, row
+
+from stream.core.model import ItemError
+
+
+def test_a_row_that_is_written_again_after_its_parent_changed_follows_the_parent() -> None:
+    rows: dict[str, tuple[Any, ...]] = {"42": (None, "a@x")}
+    hand = referred(rows)
+    hand.feed(hand.put(1, "gold", "42"))
+    hand.look(customer("c1", "a@x"))
+    hand.done()
+    rows["42"] = (None, "b@x")  # read, and not looked at yet
+    hand.feed(hand.put(1, "blue", "42", op="u"))
+    hand.look(customer("c2", "b@x"))
+    assert sorted((c.op, c.segment, c.members) for c in hand.settle()) == [("add", "blue", ("c2",))]
+    assert ("remove", "gold", ("c1",)) in [(c.op, c.segment, c.members) for c in hand.sent]
+    assert row(hand, 1).claim is not None
+
+
+def test_a_row_that_left_does_not_keep_an_unknown_customer_for_the_others() -> None:
+    hand = by_email()
+    hand.feed(hand.put(1, "gold", "a@x"), hand.put(2, "gold", "a@x"))
+    hand.look(customer("c1", "a@x"))
+    hand.done()
+    hand.feed(hand.cut(1))  # the other row says it still: it is told again
+    hand.answer(hand.only(), 201, errors=[ItemError("404", 0, "c1", "no such customer")])
+    hand.settle()
+    assert hand.buried == []
+    hand.settle(40)
+    hand.look(customer("c2", "a@x"))
+    assert hand.done().members == ("c2",)
+    assert row(hand, 2).member == "c2"
+    assert hand.stored(1) is None or row(hand, 1).pending is None
