@@ -287,18 +287,3 @@ class RowMapping:
                         "set partitioned_by: none and run one instance"
                     )
         return ""
-
-
-def parse_template(template: str) -> tuple[tuple[Literal["text", "column"], str], ...]:
-    """`tier-{tier}` as text and plain column names. Raises ValueError for anything else in the braces."""
-    parts: list[tuple[Literal["text", "column"], str]] = []
-    for i, piece in enumerate(re.split(r"\{([^{}]*)\}", template)):
-        if i % 2:
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*", piece):
-                raise ValueError(f"{{{piece}}} is no plain column name")
-            parts.append(("column", piece))
-        elif "{" in piece or "}" in piece:
-            raise ValueError("a brace stands alone")
-        elif piece:
-            parts.append(("text", piece))
-    return tuple(parts)

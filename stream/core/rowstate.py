@@ -8,7 +8,8 @@ schemas/row-state.schema.json describes it; a row that is absent from the topic 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -89,26 +90,27 @@ def encode(state: RowState | PartitionState | OffsetMetadata) -> bytes:
     return _encode(state)
 
 
+State = TypeVar("State", RowState, PartitionState)
+
+
+def _decoded(data: bytes, decode: Callable[[bytes], State], what: str) -> State:
+    try:
+        state = decode(data)
+    except msgspec.MsgspecError as error:
+        raise StateUnreadable(f"no {what} state: {error}") from error
+    if state.v != VERSION:
+        raise StateUnreadable(f"{what} state of version {state.v}, this program reads version {VERSION}")
+    return state
+
+
 def decode_row(data: bytes) -> RowState:
     """Raises ValueError when the bytes are no row state of a version that this program knows."""
-    try:
-        state = _row(data)
-    except msgspec.MsgspecError as error:
-        raise StateUnreadable(f"no row state: {error}") from error
-    if state.v != VERSION:
-        raise StateUnreadable(f"row state of version {state.v}, this program reads version {VERSION}")
-    return state
+    return _decoded(data, _row, "row")
 
 
 def decode_partition(data: bytes) -> PartitionState:
     """Raises ValueError like decode_row."""
-    try:
-        state = _partition(data)
-    except msgspec.MsgspecError as error:
-        raise StateUnreadable(f"no partition state: {error}") from error
-    if state.v != VERSION:
-        raise StateUnreadable(f"partition state of version {state.v}, this program reads version {VERSION}")
-    return state
+    return _decoded(data, _partition, "partition")
 
 
 def decode_metadata(text: str | None) -> OffsetMetadata | None:

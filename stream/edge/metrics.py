@@ -109,7 +109,6 @@ class Metrics:
             "topic",
         )
         self._pending = gauge("pending_rows", "Rows that wait for something, such as an unknown segment.", "reason")
-        self._letters_open = gauge("letters_open", "Letters that nobody has settled.", "reason")
         self._rows = gauge("rows", "Rows in the row table.")
         self._reference_rows = gauge("reference_rows", "Keys of a reference table, deleted ones included.", "reference")
         self._reference_lag = gauge(
@@ -258,10 +257,6 @@ class Metrics:
     def pending(self, rows: Mapping[str, int]) -> None:
         """Set the pending rows of every reason; reasons left out become 0."""
         _set_all(self._pending, rows)
-
-    def letters_open(self, letters: Mapping[str, int]) -> None:
-        """Set the open letters of every reason; reasons left out become 0."""
-        _set_all(self._letters_open, letters)
 
     def rows(self, count: int) -> None:
         self._rows.set(count)

@@ -58,7 +58,6 @@ def use_everything(metrics: Metrics) -> None:
     metrics.oldest_unacked("t", 990)
     metrics.source_event("t", 999)
     metrics.pending({"segment_missing": 2})
-    metrics.letters_open({"unreadable": 1})
     metrics.rows(9)
     metrics.reference("customers", 3, 4, ready=True)
     metrics.reference_read("customers", 5, 998)
@@ -100,7 +99,6 @@ def test_names_labels_and_values(metrics: Metrics) -> None:
         ("segstream_oldest_unacked_timestamp_seconds", (t,)): 990,
         ("segstream_source_last_event_timestamp_seconds", (t,)): 999,
         ("segstream_pending_rows", (("reason", "segment_missing"),)): 2,
-        ("segstream_letters_open", (("reason", "unreadable"),)): 1,
         ("segstream_rows", ()): 9,
         ("segstream_reference_rows", (r,)): 3,
         ("segstream_reference_lag_records", (r,)): 4,
