@@ -1,4 +1,4 @@
-"""What goes on beside the walk: references that are read whole, and questions about customers and segments."""
+"""What goes on beside the walk: references and the control topic, read whole, and questions about customers and segments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from stream.core.engine import Engine
 from stream.core.model import LookupOutcome
 from stream.core.references import Reference
 from stream.edge import logs
+from stream.edge.control import Controls, control_topic
 from stream.edge.intake import SchemaSource
 from stream.edge.metrics import Metrics
 from stream.edge.references import References
@@ -36,6 +37,7 @@ class Beside:
         now: Callable[[], float],
     ) -> None:
         rules = wiring.references(settings)
+        self._controls: Final = Controls(note)
         self._references: Final = (
             References(
                 properties,
@@ -44,6 +46,8 @@ class Beside:
                 registry,
                 metrics=metrics,
                 spill=spill,
+                # also of a dry run: the operator speaks to the group that works
+                further={control_topic(settings.group_id): self._controls},
                 log=note,
                 now=now,
             )
@@ -96,6 +100,12 @@ class Beside:
                 engine.segments_changed(keys)
             elif self._ready:
                 engine.references_changed(name, keys)
+        for one in self._controls.news():
+            log.info("code accepted" if one.accepted else "code not accepted any more", code=one.code)
+            if one.accepted:
+                engine.accept_code(one.code)
+            else:
+                engine.withdraw_code(one.code)
         engine.references_ready = self._references.ready
         if engine.references_ready and not self._ready:
             self._ready = True

@@ -25,7 +25,8 @@ class References:
     """Every reference table. `step` is called on the loop's thread each turn, `check` with the cluster's topics now and then.
 
     rules: what is kept of each table, and how its topic is decoded; the columns to decode are found here. registry: one of its own,
-    as its thread may use it while the other's is in use. log(kind, text) is for people, now() in seconds.
+    as its thread may use it while the other's is in use. further: feeds of other topics that are read whole by the same client,
+    and need not be there. log(kind, text) is for people, now() in seconds.
     Raises SettingsError where two references read one topic in different ways.
     """
 
@@ -38,6 +39,7 @@ class References:
         *,
         metrics: Metrics,
         spill: Spill | None,
+        further: Mapping[str, Feed] | None = None,
         log: Callable[[str, str], None],
         now: Callable[[], float],
     ) -> None:
@@ -58,16 +60,18 @@ class References:
         self._newest_ms: dict[str, int] = {}
         self._said: set[tuple[str, str]] = set()
         self._intake: Final = Intake(self._specs.__getitem__, registry, log=log, now=now)
-        # a topic with another meaning (and so another feed) would be one entry more
-        feeds: dict[str, Feed] = dict.fromkeys(self._specs, self)
-        self._whole: Final = WholeTopics(properties, f"{group}-references", feeds, log=log, now=now)
+        self._further: Final = dict(further or {})
+        feeds: dict[str, Feed] = {**dict.fromkeys(self._specs, self), **self._further}
+        self._whole: Final = WholeTopics(
+            properties, f"{group}-references", feeds, optional=self._further, log=log, now=now
+        )
 
     # ---- for the loop --------------------------------------------------------------------------------------------
 
     @property
     def topics(self) -> list[str]:
         """The topics that are read: `check` wants their ids."""
-        return list(self._specs)
+        return [*self._specs, *self._further]
 
     def check(self, counts: Mapping[str, int], ids: Mapping[str, str]) -> None:
         """The cluster's topics with their partition counts; the ids of ours, where the broker tells. Raises Unavailable."""

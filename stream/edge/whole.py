@@ -7,7 +7,7 @@ calls it, and nothing here waits for the broker.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, Protocol
 
@@ -60,7 +60,8 @@ class _Topic:
 class WholeTopics:
     """Reads some topics whole. Raises SettingsError for properties that the client does not take.
 
-    group: a name that the client wants; it is never joined. log(kind, text) is for people, now() in seconds.
+    group: a name that the client wants; it is never joined. optional: topics that need not be there. log(kind, text) is for
+    people, now() in seconds.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class WholeTopics:
         group: str,
         feeds: Mapping[str, Feed],
         *,
+        optional: Collection[str] = (),
         log: Callable[[str, str], None],
         now: Callable[[], float],
     ) -> None:
         self._log: Final = log
         self._now: Final = now
         self._topics: Final = {name: _Topic(feed) for name, feed in feeds.items()}
+        self._optional: Final = frozenset(optional)
         self._epochs: dict[TopicPartition, int] = {}
         self._epoch: Final = itertools.count(1)
         self._paused: set[TopicPartition] = set()
@@ -121,6 +124,8 @@ class WholeTopics:
         if topic.missing and topic.trouble:
             return
         topic.missing = True
+        if name in self._optional:
+            return
         near = get_close_matches(name, list(counts), n=3)
         topic.trouble = "the topic does not exist, or may not be described"
         self._log("topics", f"{name}: {topic.trouble}: waiting for it{f'; there are {near}' if near else ''}")

@@ -30,6 +30,7 @@ from stream.core.rowstate import (
     row_key_hash,
 )
 from stream.core.table import RowTable
+from stream.edge.control import Control, acceptance
 from stream.edge.letters import Letter, letter_of
 from stream.errors import DataError
 
@@ -139,9 +140,16 @@ def test_a_letter_keeps_to_its_schema(
         assert msgspec.json.decode(data, type=Letter).offset == offset
 
 
+@given(CODES)
+def test_a_control_record_keeps_to_its_schema(code: str) -> None:
+    key, value = acceptance(code)
+    assert key == f"accept_code/{code}".encode()
+    valid("control.schema.json", value)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("row-state", RowState), ("offset-metadata", OffsetMetadata), ("letter", Letter)],
+    [("row-state", RowState), ("offset-metadata", OffsetMetadata), ("letter", Letter), ("control", Control)],
 )
 def test_a_schema_names_just_what_the_code_writes(name: str, kind: type) -> None:
     written = schema(f"{name}.schema.json")
@@ -166,6 +174,9 @@ def test_a_schema_names_just_what_the_code_writes(name: str, kind: type) -> None
         ("row-state", {"v": 1, "offset": 1, "email": "x"}),
         ("offset-metadata", {"v": 1, "clean": "yes"}),
         ("offset-metadata", {"clean": True}),
+        ("control", {"v": 1}),
+        ("control", {"v": 1, "accept_code": "a/b"}),
+        ("control", {"v": 2, "accept_code": "gold"}),
         ("letter", {"v": 1, "topic": "t", "partition": 0, "offset": 1, "reason": "r"}),
         ("letter", {"v": 1, "topic": "t", "partition": 0, "offset": 1, "reason": "r", "detail": "", "key": "%"}),
     ],
