@@ -75,13 +75,17 @@ class Resolved(NamedTuple):
 
 
 class Wait(msgspec.Struct, gc=False):
-    """The rows that wait for one term, and where its question is. value: as the source has it. due_s: of a resting one."""
+    """The rows that wait for one term, and where its question is.
+
+    value: as the source has it. due_s: of a resting one. answered: in this life.
+    """
 
     value: str
     refs: list[RowRef] | dict[RowRef, None]
     state: int = RESTING
     why: str = LOOKUP
     due_s: int = 0
+    answered: bool = False
 
 
 def _compact(refs: list[RowRef]) -> list[RowRef] | dict[RowRef, None]:
@@ -241,6 +245,25 @@ class Resolver:
             if said != MISSING:
                 return Resolved("", said)
         return Resolved("", why)
+
+    def answered(self, terms: Iterable[str]) -> bool:
+        """Whether each of these was answered in this life: what a row waited for before is no answer."""
+        for one in self.expand(terms)[0]:
+            kind, value = one.split(":", 1)
+            place = self.rule.term(kind, value)
+            wait = self._waits.get(place)
+            if kind != "id" and place not in self._found and (wait is None or not wait.answered):
+                return False
+        return True
+
+    def soon(self, terms: Iterable[str]) -> None:
+        """Something is owed about these, and they rest since before this life: they are asked for as soon as the rate allows."""
+        for one in self.expand(terms)[0]:
+            place = self.rule.term(*one.split(":", 1))
+            wait = self._waits.get(place)
+            if wait is not None and wait.state == RESTING and not wait.answered:
+                wait.state = DUE
+                self._due.appendleft(place)
 
     # ---- waiting -------------------------------------------------------------------------------------------------
 
@@ -441,6 +464,7 @@ class Resolver:
             self._remember(place, found.id, "", self._limits.found_ttl_s)
             return
         why = WHY[found.kind]
+        wait.answered = True
         if found.kind == "uncertain":
             self._alarm("lookup_uncertain", f"the customer service's answer does not tell who is meant: {found.why}")
         if found.kind == "missing":

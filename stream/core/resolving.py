@@ -80,7 +80,7 @@ class Resolving:
                 row.offset = event[0]
             return True
         table.change(row, event)
-        if old is not None and old != claim and row.waits in UNANSWERED and old not in row.formers:
+        if old is not None and old != claim and old not in row.formers and self._in_doubt(row, old):
             row.formers.append(old)
         same = (
             old is not None
@@ -94,6 +94,13 @@ class Resolving:
             row.formers.remove(claim)
         self._resolve(row, keep=row.says[1] if same and row.says is not None else "", event=True)
         return True
+
+    def _in_doubt(self, row: Row, claim: Claim) -> bool:
+        """Whether an earlier life may have found whom this row means, and have told, without storing that."""
+        if row.waits is None or row.waits in UNANSWERED:
+            return row.waits is not None
+        # stored as pending, and not asked about since: the repetition of its look-up may have been answered before the crash
+        return bool(self.resolver.segment(claim.segment)) and not self.resolver.answered(claim.terms)
 
     def _resolve(self, row: Row, *, keep: str = "", event: bool = False) -> None:
         """What the row says now. keep: the id of a customer who is the same as before.
@@ -142,10 +149,11 @@ class Resolving:
             if code and customer:
                 row.formers.remove(former)
                 row.part.table.touch(row, (code, customer), 0)
-            elif reason == MISSING:
+            elif reason == MISSING and self.resolver.answered(former.terms):
                 row.formers.remove(former)
             else:
                 why = reason or NO_SEGMENT_ROW
+                self.resolver.soon(former.terms)
         return why
 
     def _wait(self, row: Row, why: str | None, *, changed: bool) -> None:
@@ -239,7 +247,8 @@ class Resolving:
         if row.waits is None:
             return
         row.part.table.waits[row.waits] += 1
-        if row.waits in UNANSWERED or row.waits.endswith("_reference"):
+        nobody = row.claim is not None and not resolver.expand(row.claim.terms)[0]
+        if row.waits in UNANSWERED or row.waits.endswith("_reference") or nobody:
             self._again.append(ref)
             return
         for claim in (*((row.claim,) if row.claim is not None else ()), *row.formers):
