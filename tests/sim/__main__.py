@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections import Counter
 
+from tests.sim.named_worlds import NAMED
 from tests.sim.run import describe, play, play_many
 from tests.sim.worlds import WORLDS
 
@@ -16,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description="Try to break the engine, seed by seed.")
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--world", choices=sorted(WORLDS), help="this world alone; else each in turn")
+    parser.add_argument("--world", choices=sorted({**WORLDS, **NAMED}), help="this world alone; else each in turn")
     parser.add_argument("--seed", type=int, help="this seed alone")
     parser.add_argument("--trace", action="store_true", help="print every event of it")
     arguments = parser.parse_args()

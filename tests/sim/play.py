@@ -65,7 +65,7 @@ class Play:
         self.database, self.connector = self._source(offered)
         self.absent = set(self.codes[: world.missing])
         self.shop = self._shop()
-        self.odd = self.shop.poison | self.shop.unknown | self.shop.forbidden
+        self.odd = self._odd()
         self.watch = self._watch()
         self.broker.applied = self._applied
         self.broker.on_append = self._appended
@@ -91,6 +91,9 @@ class Play:
             self.clock, self.rng, limits.api_timeout_s, limits.settle_s, world.weather,
             {code: set() for code in self.codes if code not in self.absent}, *groups,
         )  # fmt: skip
+
+    def _odd(self) -> frozenset[str]:
+        return self.shop.poison | self.shop.unknown | self.shop.forbidden
 
     def _watch(self) -> Watch:
         return Watch(self)
@@ -125,13 +128,16 @@ class Play:
         if not self.world.compaction:
             oracle.check(self, list(self.broker.logs) if self.sole else list(offsets))
 
+    def _name(self, tp: TopicPartition, row: tuple[Any, ...]) -> None:
+        table = next(t for t in self.world.tables if t.topic == tp.topic)
+        key = row_key_hash(row_key(key_dict(table, row[1:])), b"")
+        self.keys[row] = key
+        self.names[tp.topic, key] = row
+
     def _appended(self, tp: TopicPartition) -> None:
         record = self.broker.logs[tp].records[-1]
         if record.row is not None and record.row not in self.keys:
-            table = next(t for t in self.world.tables if t.topic == tp.topic)
-            key = row_key_hash(row_key(key_dict(table, record.row[1:])), b"")
-            self.keys[record.row] = key
-            self.names[tp.topic, key] = record.row
+            self._name(tp, record.row)
         if self.notes is not None:
             says = record.says if isinstance(record.says, tuple) else (None, "")
             item = record.item

@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tests.sim.named_play import NamedPlay
+from tests.sim.named_worlds import NAMED, NamedWorld
 from tests.sim.play import Note, Play
 from tests.sim.watch import Violation
 from tests.sim.worlds import WORLDS
@@ -44,9 +46,11 @@ class Brief(NamedTuple):
 
 def play(seed: int, world: str | None = None, *, trace: bool = False) -> Result:
     """One seed, in this world or in the one whose turn it is. The same arguments give the same course."""
-    name = world or list(WORLDS)[seed % len(WORLDS)]
+    everything = [*WORLDS, *NAMED]
+    name = world or everything[seed % len(everything)]
     rng = random.Random(f"{name} {seed}")
-    course = Play(WORLDS[name](rng), rng, trace=trace)
+    drawn = (WORLDS.get(name) or NAMED[name])(rng)
+    course = NamedPlay(drawn, rng, trace=trace) if isinstance(drawn, NamedWorld) else Play(drawn, rng, trace=trace)
     result = Result(seed, name, None)
     try:
         course.run()
