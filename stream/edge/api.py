@@ -12,6 +12,7 @@ from stream.edge.answers import read_answer, read_json, retry_after_s
 from stream.edge.define import define
 from stream.edge.exchange import Service
 from stream.edge.lookup import look_up
+from stream.edge.pages import listed
 from stream.edge.session import ApiConfig, Observe, Session
 from stream.edge.wire import members_body, segment_path
 from stream.errors import AuthError, DataError, SettingsError, Unavailable
@@ -22,8 +23,6 @@ READ_ATTEMPTS: Final = 5
 READ_WAIT_S_MAX: Final = 30.0
 """A read is repeated so often, and no Retry-After makes it wait longer: a command has a person before it."""
 
-PAGES_MAX: Final = 1_000_000
-
 
 class Segment(NamedTuple):
     """A segment as retail.red has it; a value that the answer lacks is "" or None."""
@@ -33,6 +32,13 @@ class Segment(NamedTuple):
     type: str
     status: str
     member_count: int | None
+
+
+def _segment(found: dict[str, Any]) -> Segment:
+    count = found.get("memberCount")
+    texts = [text if isinstance(text := found.get(key), str) else "" for key in ("name", "type", "status")]
+    whole = count if isinstance(count, int) and not isinstance(count, bool) else None
+    return Segment(str(found["code"]), texts[0], texts[1], texts[2], whole)
 
 
 class RetailRed:
@@ -116,48 +122,39 @@ class RetailRed:
         found = inner if isinstance(inner, dict) else value
         if found.get("code") != code:
             raise DataError(f"asked for segment {code}, the answer is of another one")
-        count = found.get("memberCount")
-        texts = [text if isinstance(text := found.get(key), str) else "" for key in ("name", "type", "status")]
-        return Segment(code, texts[0], texts[1], texts[2], count if isinstance(count, int) else None)
+        return _segment(found)
 
     def members(self, code: str) -> Iterator[str]:
         """Yield the ids of the segment's customers, page by page: an id may come twice when members change meanwhile.
 
         Raises DataError when there is no such segment or the paging makes no sense, AuthError, Unavailable.
         """
-        path, limit, offset, after, first = segment_path(code) + "/members", self._session.config.page_limit, 0, "", ""
-        for _ in range(PAGES_MAX):
-            place = {"after": after} if after else {"offset": str(offset)} if offset else {}
-            page = self.read("members", self._session.segmentation, path, {"limit": str(limit), **place})
-            if page is None:
-                raise DataError(f"segment {code} does not exist at retail.red")
-            meta, members = page.get("meta"), page.get("members")
-            meta = meta if isinstance(meta, dict) else {}
-            if not isinstance(members, list):
-                raise DataError(f"the members of segment {code}: the answer holds no list of them")
-            for member in members:
-                if not isinstance(member, dict) or not isinstance(member.get("id"), str):
-                    raise DataError(f"the members of segment {code}: the answer holds one without an id")
-                if member.get("type", "customer") == "customer":
-                    yield member["id"]
-            cursors = [meta[key] for key in ("cursors", "cursor") if isinstance(meta.get(key), dict)]
-            if cursors or after:
-                beyond = cursors[0].get("after") if cursors else None
-                if not beyond:
-                    return
-                if beyond == after or not isinstance(beyond, str):
-                    raise DataError(f"the members of segment {code}: the cursor does not advance")
-                after = beyond
-                continue
-            if offset and members and members[0]["id"] == first:
-                raise DataError(f"the members of segment {code}: the server repeats its first page")
-            offset += len(members)
-            total, size = meta.get("totalItemCount"), meta.get("limit")
-            size = size if isinstance(size, int) and size > 0 else limit
-            if not members or (offset >= total if isinstance(total, int) else len(members) < size):
-                return
-            first = first or members[0]["id"]
-        raise DataError(f"the members of segment {code}: more than {PAGES_MAX} pages")
+        path = segment_path(code) + "/members"
+        for member in listed(
+            lambda query: self.read("members", self._session.segmentation, path, query),
+            "members",
+            "id",
+            self._session.config.page_limit,
+            f"the members of segment {code}",
+            f"segment {code} does not exist at retail.red",
+        ):
+            if member.get("type", "customer") == "customer":
+                yield member["id"]
+
+    def segments(self) -> Iterator[Segment]:
+        """Yield every segment, page by page: one may come twice when some are made meanwhile.
+
+        Raises DataError when there is no such list or the paging makes no sense, AuthError, Unavailable.
+        """
+        for found in listed(
+            lambda query: self.read("segments", self._session.segmentation, "/segments", query),
+            "segments",
+            "code",
+            self._session.config.page_limit,
+            "the segments",
+            f"retail.red knows no merchant {self._session.config.merchant}, or has no segments route there",
+        ):
+            yield _segment(found)
 
     def customers(self, query: dict[str, str]) -> dict[str, Any]:
         """One page of the customer service's list, as it came; raise AuthError, Unavailable or DataError."""

@@ -464,6 +464,41 @@ def test_members_of_no_segment(world: World) -> None:
         list(world.client(routes(answer(404))).members("vip"))
 
 
+def segments(*codes: str, **meta: object) -> dict[str, object]:
+    return {"meta": meta, "segments": [{"code": code, "type": "fixed", "memberCount": 1} for code in codes]}
+
+
+@pytest.mark.parametrize("meta", [{"totalItemCount": 3}, {"limit": 2}, {}])
+def test_segments_by_offset(world: World, meta: dict[str, object]) -> None:
+    script = paged([segments("a", "b", **meta), segments("c", **meta), segments()])
+    assert [one.code for one in world.client(script, page_limit=2).segments()] == ["a", "b", "c"]
+    assert [r.target for r in world.server.of("/v1")] == [
+        "/v1/merchants/10006/segments?limit=2",
+        "/v1/merchants/10006/segments?limit=2&offset=2",
+    ]
+
+
+def test_segments_by_cursor(world: World) -> None:
+    script = paged([segments("a", cursors={"after": "x"}), segments("b", cursors={"after": None})])
+    assert [one.code for one in world.client(script).segments()] == ["a", "b"]
+
+
+def test_a_segment_in_a_list_is_read_leniently(world: World) -> None:
+    odd = {"segments": [{"code": "a", "memberCount": True, "name": 7, "more": []}, {"code": "b", "memberCount": "3"}]}
+    assert list(world.client(paged([odd])).segments()) == [("a", "", "", "", None), ("b", "", "", "", None)]
+
+
+@pytest.mark.parametrize("pages", [[{"meta": {}}], [{"segments": [{"name": "x"}]}], [{"segments": ["x"]}]])
+def test_a_list_of_segments_that_makes_no_sense_ends(world: World, pages: list[dict[str, object]]) -> None:
+    with pytest.raises(DataError, match="the segments: "):
+        list(world.client(paged(pages)).segments())
+
+
+def test_a_merchant_without_a_segments_route(world: World) -> None:
+    with pytest.raises(DataError, match="no merchant 10006"):
+        list(world.client(routes(answer(404))).segments())
+
+
 # ---- where it may go ---------------------------------------------------------------------------------------------
 
 
