@@ -242,6 +242,9 @@ class Resolver:
                 wait = self._waits.get(place)
                 # while the service does not answer nothing waits for it in memory
                 said = wait.why if wait is not None else LOOKUP_FAILED if self._failures else LOOKUP
+                if said == MISSING and wait is not None and not wait.answered:
+                    # a row of an earlier life waited for it: that does not let the next identity count
+                    return Resolved("", MISSING)
             if said != MISSING:
                 return Resolved("", said)
         return Resolved("", why)
@@ -291,7 +294,10 @@ class Resolver:
             new = place not in self._waits
             wait = self._add(place, value, ref)
             if not new:
-                asked = asked or wait.why != MISSING
+                asked = asked or wait.why != MISSING or not wait.answered
+                if not rests and wait.state == RESTING and not wait.answered:
+                    wait.state = DUE
+                    self._due.append(place)
             elif rests:
                 # spread over what its age allows, so that a restart asks no more than going on would have
                 delay_s = self._delay_s(wall_ms - at_ms)

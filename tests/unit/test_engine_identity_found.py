@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from test_engine_identity import by_email, customer, referred, row
+from engine_hand import Hand
+from test_engine_identity import BOTH, both, by_email, customer, referred, row
 
 from stream.core.model import ItemError
 
@@ -69,3 +70,16 @@ def test_a_pending_row_that_was_asked_about_in_this_life_ends_without_a_question
     hand.settle()
     assert hand.lookups == []
     assert row(hand, 1).waits is None
+
+
+def test_what_a_row_of_an_earlier_life_waited_for_does_not_let_the_next_identity_count() -> None:
+    hand = Hand(members=BOTH).start()
+    hand.feed(both(hand, 1, "10", None))
+    hand.look()
+    hand.settle()
+    hand.crash()
+    hand.feed(both(hand, 2, "10", "a@x"))
+    hand.settle(1)
+    assert hand.look(customer("c1", "b@x", "10")).kind == "number"
+    assert hand.done().members == ("c1",)
+    assert row(hand, 2).member == "c1"
