@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from stream.core.effects import Ask, Define, Effect
 from stream.core.engine import Engine
-from stream.core.model import Call, DefinitionOutcome, LookupOutcome, TopicPartition
+from stream.core.model import Call, DefinitionOutcome, LookupOutcome, Membership, TopicPartition
 from stream.core.rowstate import decode_row
 from tests.sim import instance as plain
+from tests.sim import truth
 from tests.sim.broker import Record
 from tests.sim.instance import POLICY, Instance
 from tests.sim.reader import Reader
@@ -27,6 +28,7 @@ class NamedInstance(Instance):
         self.told: list[str] = list(self.play.accepted)
         self._answers: list[LookupOutcome | DefinitionOutcome] = []
         self._asks = 0
+        self.added: set[Membership] = set()
         # as the other processes get theirs: a test may put another in its place
         return plain.Engine(
             self.play.spec_of,
@@ -58,6 +60,19 @@ class NamedInstance(Instance):
             assert isinstance(effect, Define)
             self.play.watch.defining(self, effect)
             self.play.definer.receive(effect.definition, self._told_answer)
+
+    def crash(self) -> None:
+        self._strand()
+        super().crash()
+
+    def _forget(self, tps: set[TopicPartition]) -> None:
+        self._strand()
+        super()._forget(tps)
+
+    def _strand(self) -> None:
+        """What it added and nobody stored: whoever comes next finds it by the rows' names, if those still mean the same."""
+        self.play.stranded |= self.added - truth.stored_memberships(self.play)
+        self.added = set()
 
     def _told_lookup(self, outcome: LookupOutcome) -> None:
         self._asks -= 1
@@ -140,6 +155,12 @@ class NamedWatch(Watch):
                 found |= play.customers.answered.get((kind, play.world.match.norm(kind, value)), set())
         return found
 
+    def written(self, instance: Instance, call: Call, lives: dict[str, object]) -> None:
+        super().written(instance, call, lives)
+        assert isinstance(instance, NamedInstance)
+        if call.op == "add":
+            instance.added.update((call.segment, member) for member in call.members)
+
     def asking(self, instance: NamedInstance, effect: Ask) -> None:
         """Questions keep to their limits."""
         lookup, limits = effect.lookup, self.play.world.lookups
@@ -155,7 +176,7 @@ class NamedWatch(Watch):
         definition, world = effect.definition, self.play.world
         wanted = instance.reader.wants(definition.code)
         if definition.op in ("exist", "define"):
-            if wanted is False:
+            if wanted is False and world.catalog:
                 raise Violation("created", f"{instance.name} would create {definition.code}, which the source deleted")
             if wanted is None and not world.create_missing:
                 raise Violation("created", f"{instance.name} would create {definition.code}, which nobody wants")

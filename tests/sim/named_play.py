@@ -36,6 +36,7 @@ class NamedPlay(Play):
 
     def __init__(self, world: NamedWorld, rng: random.Random, *, trace: bool = False) -> None:
         self.accepted: list[str] = []
+        self.stranded: set[Membership] = set()
         super().__init__(world, rng, trace=trace)
         self.settle_within_s = 90.0 + 3 * world.lookups.retry_cap_s
         self.definer.note = self.note
@@ -176,7 +177,7 @@ class NamedPlay(Play):
             for _ in range(count):
                 self.clock.after(rng.uniform(0.5, span_s), getattr(self, f"_happens_{act}"))
         if world.accepts:
-            self.clock.after(span_s, self._accept)
+            self.clock.after(rng.uniform(span_s / 2, span_s), self._accept)
 
     def _happens_register(self) -> None:
         """Somebody who was not there, or was deleted, registers: a new id."""

@@ -226,7 +226,7 @@ def all_names(rng: random.Random) -> NamedWorld:
         create_missing=rng.random() < 0.5, on_delete=rng.choice(("keep", "deactivate", "delete")),
         define_fails=0.2, happens=HAPPENS | {"delete": 1, "email": 1, "twin": 1, "merge": 1}, crashes=2, stops=1, pauses=1,
         cuts=1, repeats=1, snapshots=1, garbage=1, abort=0.1, transactions_n=60, calm_s=60.0,
-        partitions=rng.randint(1, 3), transactions=rng.random() < 0.8,
+        partitions=rng.randint(1, 3),
     )  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def wrong(play: NamedPlay) -> tuple[str, tuple[Membership, ...]]:
             text = _unrepresented(play, stored(play, table, key), codes, who, why)
             if text:
                 return f"{table.topic} {key} {says}: {text}", tuple(sorted(possible | {(c, who) for c in codes}))
-    excess = held - supported
+    excess = {membership for membership in held - supported if not out_of_reach(play, membership)}
     if excess:
         return f"too many: {sorted(excess)}", tuple(sorted(excess))
     return _defined(play)
@@ -130,17 +130,52 @@ def _unrepresented(play: NamedPlay, state: RowState, codes: set[str], who: str, 
         or play.shop.told_404[state.member] < customers.deleted_s[state.member]
     ):  # fmt: skip
         return ""  # nobody was told yet that this customer is gone
+    if state.told == "present" and codes & set(play.shop.removed):
+        return ""  # it was there, and went with its segment
     if not who:
         return "" if state.waits == why else f"nobody is meant ({why}), and it waits for {state.waits}"
     if not codes & set(play.shop.segments):
-        if state.told == "present" and codes & set(play.shop.removed):
-            return ""  # it was there, and went with its segment
         return (
             "" if state.pending == "segment_missing" else f"no segment {codes}, and it is pending for {state.pending}"
         )
-    if state.told == "present" and codes & set(play.shop.removed):
-        return ""
     return f"{who} is not in {codes}; its state: {state}"
+
+
+def stored_memberships(play: NamedPlay) -> set[Membership]:
+    """Every membership that a stored row says, or was told."""
+    found: set[Membership] = set()
+    for rows in play.broker.state.values():
+        for key, data in rows.items():
+            if key != META_KEY:
+                state = decode_row(data)
+                found.update((segment, member) for segment, member, _ in state.others)
+                if state.segment is not None and state.member is not None:
+                    found.add((state.segment, state.member))
+    return found
+
+
+def out_of_reach(play: NamedPlay, membership: Membership) -> bool:
+    """Added by a process that ended before it stored that, and no row's name, old or new, means that customer any more.
+
+    Nothing tells of it then: a resolution is not stored before it is acted on.
+    """
+    if membership not in play.stranded:
+        return False
+    code, member = membership
+    for tp, log in play.broker.logs.items():
+        for record in log.history if tp.topic != SEGMENTS else ():
+            says: Any = record.says
+            if isinstance(says, tuple) and (isinstance(says[1], str) or code in codes_of(play, says[0])):
+                plain, absent = expand(play, says[1])
+                if meant(play, plain, absent=absent)[0] == member and not _parent_changed(play, says[1]):
+                    return False
+    return True
+
+
+def _parent_changed(play: NamedPlay, terms: Any) -> bool:
+    """Whether these ever meant something else, because a parent did."""
+    keys = [int(term.rsplit(":", 1)[1]) for term in terms if isinstance(terms, tuple) and term.startswith("ref:")]
+    return any(len(set(play.database.held.get((CUSTOMERS, key), ()))) > 1 for key in keys)
 
 
 def _defined(play: NamedPlay) -> tuple[str, tuple[Membership, ...]]:
@@ -206,7 +241,11 @@ def crash_now(play: NamedPlay, tps: Iterable[TopicPartition]) -> None:
             for segment, member, told in state.others:
                 (owed if told == "unknown" else present).add((segment, member))
             claims = [*state.formers]
-            if state.claim is not None and (state.waits or any(t.startswith("ref:") for t in state.claim.terms)):
+            if state.claim is not None and (
+                state.waits
+                or any(t.startswith("ref:") for t in state.claim.terms)
+                or (play.accepted and state.claim.segment.startswith("ref:"))
+            ):
                 # what a parent changed is issued again by its hash
                 claims.append(state.claim)
             for claim in claims:
@@ -236,7 +275,11 @@ def crash_now(play: NamedPlay, tps: Iterable[TopicPartition]) -> None:
             or member in play.customers.deleted_s
         ):
             continue
-        if play.home_of(play.home(membership)) in mine and (membership in said_) != (membership in holds):
+        if (
+            play.home_of(play.home(membership)) in mine
+            and (membership in said_) != (membership in holds)
+            and not out_of_reach(play, membership)
+        ):
             what = "is said, and not held" if membership in said_ else "is held, and no row says it"
             raise Violation("crash now", f"{membership} {what}, and by the stored rows nothing is owed", (membership,))
 
