@@ -134,7 +134,7 @@ def references(settings: Settings) -> list[tuple[ReferenceRule, DecodeSpec]]:
         rules.append((kept_rule, DecodeSpec(one.topic, kept_rule.decoded(), one.envelope, one.format, one.framing)))
     segments = settings.segments
     if segments.topic is not None:
-        kept_rule = ReferenceRule(SEGMENTS, "", catalog_rule(segments).columns(), tells_deletes=True)
+        kept_rule = ReferenceRule(SEGMENTS, "", catalog_rule(segments).columns(), tells_deletes=True, clips=True)
         spec = DecodeSpec(segments.topic, kept_rule.decoded(), segments.envelope, segments.format, segments.framing)
         rules.append((kept_rule, spec))
     return rules

@@ -46,12 +46,14 @@ class ReferenceRule:
     """What is kept of one reference table. key: the column by which others point at it; columns: what is kept, in this order.
 
     key "": nobody points at it, a row is known by its whole record key. tells_deletes: the key of a deleted row counts as changed.
+    clips: of a text that is too long its beginning is kept; else nothing, as it would be another value.
     """
 
     name: str
     key: str
     columns: tuple[str, ...]
     tells_deletes: bool = False
+    clips: bool = False
 
     def decoded(self) -> tuple[str, ...]:
         """The columns that the decoder must give, each once."""
@@ -203,6 +205,8 @@ class Reference:
                 row.append(value)
             elif kind is int:
                 row.append(value if -_INT_MAX <= value <= _INT_MAX else str(value))
+            elif kind is str and self.rule.clips:
+                row.append(value[:VALUE_CHARS_MAX])
             else:
                 self.counts["value"] += 1
                 row.append(None)

@@ -138,6 +138,14 @@ def test_what_cannot_be_read_is_counted_and_passed_by() -> None:
     assert not table.deleted("")
 
 
+def test_of_a_text_that_is_too_long_the_beginning_is_kept_where_that_is_wanted() -> None:
+    table = Reference(ReferenceRule("segments", "", ("email",), clips=True))
+    row = Change("c", {"id": 7}, None, ("v" * (VALUE_CHARS_MAX + 1),), 1, snapshot=False, position=None)
+    (key,) = table.fold([row])
+    assert table.get(key) == ("v" * VALUE_CHARS_MAX,)
+    assert not table.counts
+
+
 def test_a_key_in_two_partitions_is_counted_and_the_last_read_wins() -> None:
     table = Reference(RULE)
     table.fold([put(7, "old@example.com")], 0)
