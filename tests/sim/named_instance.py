@@ -19,6 +19,9 @@ from tests.sim.watch import Violation, Watch
 if TYPE_CHECKING:
     from tests.sim.named_play import NamedPlay
 
+STRAND_S = 15.0
+"""For how long what was sent may not be stored."""
+
 
 class NamedInstance(Instance):
     play: NamedPlay
@@ -28,7 +31,7 @@ class NamedInstance(Instance):
         self.told: list[str] = list(self.play.accepted)
         self._answers: list[LookupOutcome | DefinitionOutcome] = []
         self._asks = 0
-        self.added: set[Membership] = set()
+        self.added: dict[Membership, float] = {}
         # as the other processes get theirs: a test may put another in its place
         return plain.Engine(
             self.play.spec_of,
@@ -71,8 +74,11 @@ class NamedInstance(Instance):
 
     def _strand(self) -> None:
         """What it added and nobody stored: whoever comes next finds it by the rows' names, if those still mean the same."""
-        self.play.stranded |= self.added - truth.stored_memberships(self.play)
-        self.added = set()
+        now_s = self.clock.now_s
+        added = {membership for membership, at_s in self.added.items() if at_s > now_s - STRAND_S}
+        # where names change meanwhile, a stored row of before may be found to mean somebody else
+        self.play.stranded |= added if self.play.loose else added - truth.stored_memberships(self.play)
+        self.added = {}
 
     def _told_lookup(self, outcome: LookupOutcome) -> None:
         self._asks -= 1
@@ -159,7 +165,7 @@ class NamedWatch(Watch):
         super().written(instance, call, lives)
         assert isinstance(instance, NamedInstance)
         if call.op == "add":
-            instance.added.update((call.segment, member) for member in call.members)
+            instance.added.update(((call.segment, member), self.play.clock.now_s) for member in call.members)
 
     def asking(self, instance: NamedInstance, effect: Ask) -> None:
         """Questions keep to their limits."""

@@ -36,6 +36,7 @@ class NamedPlay(Play):
 
     def __init__(self, world: NamedWorld, rng: random.Random, *, trace: bool = False) -> None:
         self.accepted: list[str] = []
+        self.loose = world.customers_table or bool({"email", "merge", "delete"} & set(world.happens))
         self.stranded: set[Membership] = set()
         super().__init__(world, rng, trace=trace)
         self.settle_within_s = 90.0 + 3 * world.lookups.retry_cap_s
@@ -193,9 +194,11 @@ class NamedPlay(Play):
         self.customers.register(self.rng.choice(self.persons).email, None, guest=True)
 
     def _happens_twin(self) -> None:
-        """A second one registers with the same email."""
+        """A second one registers with the same email, or number."""
         person = self.rng.choice(self.persons)
-        self.customers.register(person.email, None)
+        self.customers.register(
+            *self.rng.choice(((person.email, None), (None, person.number), (person.email, person.number)))
+        )
 
     def _loose(self) -> list[str]:
         steady = {person.steady for person in self.persons}

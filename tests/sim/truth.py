@@ -132,6 +132,8 @@ def _unrepresented(play: NamedPlay, state: RowState, codes: set[str], who: str, 
         return ""  # nobody was told yet that this customer is gone
     if state.told == "present" and codes & set(play.shop.removed):
         return ""  # it was there, and went with its segment
+    if not codes & set(play.shop.segments) and state.pending == "segment_missing":
+        return ""
     if not who:
         return "" if state.waits == why else f"nobody is meant ({why}), and it waits for {state.waits}"
     if not codes & set(play.shop.segments):
@@ -159,23 +161,18 @@ def out_of_reach(play: NamedPlay, membership: Membership) -> bool:
 
     Nothing tells of it then: a resolution is not stored before it is acted on.
     """
-    if membership not in play.stranded:
-        return False
+    away = any(membership in i.added for i in play.instances if not i.reachable())  # type: ignore[attr-defined]
+    if play.loose or not (away or membership in play.stranded):
+        return away or membership in play.stranded
     code, member = membership
     for tp, log in play.broker.logs.items():
         for record in log.history if tp.topic != SEGMENTS else ():
             says: Any = record.says
             if isinstance(says, tuple) and (isinstance(says[1], str) or code in codes_of(play, says[0])):
                 plain, absent = expand(play, says[1])
-                if meant(play, plain, absent=absent)[0] == member and not _parent_changed(play, says[1]):
+                if meant(play, plain, absent=absent)[0] == member:
                     return False
     return True
-
-
-def _parent_changed(play: NamedPlay, terms: Any) -> bool:
-    """Whether these ever meant something else, because a parent did."""
-    keys = [int(term.rsplit(":", 1)[1]) for term in terms if isinstance(terms, tuple) and term.startswith("ref:")]
-    return any(len(set(play.database.held.get((CUSTOMERS, key), ()))) > 1 for key in keys)
 
 
 def _defined(play: NamedPlay) -> tuple[str, tuple[Membership, ...]]:
