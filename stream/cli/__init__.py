@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "check": "say whether settings, Kafka and retail.red fit together, and change nothing",
     "probe": "ask retail.red for its limits and manners, with a throw-away segment",
     "lookup": "say whom an email or a number means at retail.red, or why nobody",
+    "segments": "compare the source's segments with retail.red's; accept a changed code",
     "settings": "print every setting with its meaning and default, as YAML",
     "sandbox": "serve a simulated retail.red on this machine",
     "demo": "show the whole on this machine, without Kafka or an account",

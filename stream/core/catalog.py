@@ -172,6 +172,18 @@ class Catalog:
             present,
         )
 
+    def says(self) -> tuple[dict[str, Wanted], set[str]]:
+        """What the table says now, whatever was made of it: segments that are to exist, by code, and the codes that it ended."""
+        named: dict[str, Wanted] = {}
+        gone: set[str] = set()
+        for key in self._rows.every() if self._rows is not None else ():
+            wanted = self._wanted(key)
+            if wanted is not None and wanted.present:
+                named[wanted.code] = wanted
+            elif wanted is not None:
+                gone.add(wanted.code)
+        return named, gone - named.keys()
+
     def _holds(self, row: Sequence[Any], condition: Condition) -> bool:
         value = row[self._places[condition.column]]
         # Python's True equals 1; a boolean column and a number are different things

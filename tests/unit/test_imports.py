@@ -22,6 +22,7 @@ LAYERS = (
     "check",
     "survey",
     "seek",
+    "inventory",
     "cli",
     "sandbox",
     "demo",
@@ -40,6 +41,7 @@ ALLOWED = {
     "check": {"errors", "settings", "core", "edge", "wiring"},
     "survey": {"errors", "settings", "core", "edge"},
     "seek": {"errors", "settings", "core", "edge", "wiring"},
+    "inventory": {"errors", "settings", "core", "edge", "wiring"},
     "cli": {
         "errors",
         "settings",
@@ -51,6 +53,7 @@ ALLOWED = {
         "check",
         "survey",
         "seek",
+        "inventory",
         "sandbox",
         "demo",
     },

@@ -567,3 +567,16 @@ def test_what_is_remembered_of_deleted_ones_is_limited(monkeypatch: pytest.Monke
         table.asked()
     assert len(table.catalog._gone) <= 3
     assert len(table.catalog._said) <= 3
+
+
+def test_what_the_table_says_now() -> None:
+    table = Table(on_delete="delete", present=(Condition("active", "in", (True,)),))
+    assert table.catalog.says() == ({}, set())
+    table.put("7", "gold", "Golden", None, True)  # noqa: FBT003 - a column's value
+    table.put("8", "gold", "Old", None, True, deleted=True)  # noqa: FBT003 - likewise
+    table.put("9", "silver", "Silver", None, False, partition=1)  # noqa: FBT003 - likewise
+    table.put("10", "a/b", "bad", None, True)  # noqa: FBT003 - likewise
+    named, gone = table.catalog.says()
+    assert {code: wanted.name for code, wanted in named.items()} == {"gold": "Golden"}
+    assert gone == {"silver"}
+    assert Table(table=False).catalog.says() == ({}, set())
