@@ -9,7 +9,7 @@ PY := .venv/bin/python
 HELM_VERSION := v4.3.1
 SIM_SEEDS ?= 4000
 STAGES := check sim system chaos operations
-CHAOS := tests/system/test_faults.py tests/system/test_seeds.py
+CHAOS := tests/system/test_faults.py tests/system/test_seeds.py tests/system/test_identity_seeds.py
 
 .PHONY: help check sim system chaos operations test test-long stack tools demo bench schemas requirements clean
 

@@ -24,6 +24,7 @@ REPO: Final = Path(__file__).resolve().parents[2]
 READY_S: Final = 30
 REQUEST_S: Final = 10
 DRAIN_S: Final = 10
+SECRET: Final = "a-secret-of-the-tests"  # noqa: S105 - it guards nothing
 SHOWN_METRICS: Final = {
     "partitions": "assigned_partitions", "lag": "consumer_lag_records", "open_edits": "open_edits",
     "pending": "pending_rows", "rows": "rows", "records": "records_consumed_total", "letters": "dead_letters_total",
@@ -51,7 +52,7 @@ class Shop:
     def __init__(self, folder: Path, segments: tuple[str, ...], *, faults: Mapping[str, Any] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.secret_file = folder / "secret"
-        self.secret_file.write_text("a-secret-of-the-tests")
+        self.secret_file.write_text(SECRET)
         self._segments = segments
         self._faults = dict(faults or {})
         saved = folder / "state.jsonl"
@@ -107,15 +108,16 @@ class Shop:
     def _get(self, path: str) -> Any:
         return self._request("GET", path)
 
-    def _request(self, method: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", method=method, data=data)
+    def _request(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", method=method, data=data, headers=dict(headers or {}))
         try:
             with urllib.request.urlopen(request, timeout=REQUEST_S) as answer:
-                return json.load(answer)
+                text = answer.read()
+                return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
-            text = error.read().decode(errors="replace")
-            raise StackError(f"the sandbox answered {method} {path} with {error.code}: {text}") from error
+            why = error.read().decode(errors="replace")
+            raise StackError(f"the sandbox answered {method} {path} with {error.code}: {why}") from error
         except OSError as error:
             raise self.server.error(f"did not answer {method} {path} ({error})") from error
 

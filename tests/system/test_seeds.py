@@ -10,17 +10,15 @@ import random
 import time
 from pathlib import Path
 
-import pytest
 from cases import CASES, Encoding
 from shop import Instance, Shop, await_equal, settings
 from source import Source
 from stack.stack import Stack
 
-SEEDS = range(20)
+SEEDS = 20
 ENCODINGS: tuple[Encoding, ...] = ("json", "avro", "json_schemas")
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_after_everything_that_restarts_the_shop_is_equal(stack: Stack, tmp_path: Path, seed: int) -> None:
     names = list(CASES)
     case, encoding = names[seed % len(names)], ENCODINGS[(seed + seed // len(names)) % 3]
