@@ -36,7 +36,8 @@ class NamedPlay(Play):
 
     def __init__(self, world: NamedWorld, rng: random.Random, *, trace: bool = False) -> None:
         self.accepted: list[str] = []
-        self.loose = world.customers_table or bool({"email", "merge", "delete"} & set(world.happens))
+        changing = {"email", "merge", "delete", "segment_code"} & {*world.happens, *world.acts}
+        self.loose = world.customers_table or bool(changing)
         self.stranded: set[Membership] = set()
         super().__init__(world, rng, trace=trace)
         self.settle_within_s = 90.0 + 3 * world.lookups.retry_cap_s
@@ -159,7 +160,8 @@ class NamedPlay(Play):
         """Why this addition would move a member to a changed code that nobody accepted."""
         if not code.endswith("-new") or code in self.accepted:
             return ""
-        if member in self.shop.segments.get(code.removesuffix("-new"), ()):
+        old = (code.removesuffix("-new"), member)
+        if old in self.shop.holds() and old not in self.stranded:
             return f"{member} moves to {code}, which nobody accepted"
         return ""
 

@@ -188,7 +188,7 @@ def segments_late(rng: random.Random) -> NamedWorld:
     return world(
         rng, "segments_late", [table(rng, rng.choice((EMAIL, ID)), refers=refers)], weather=storm(rng), there=0.8,
         acts=CATALOG if refers or catalog else {}, segments_table=refers, catalog=catalog, segments=4,
-        create_missing=rng.random() < 0.5, missing=rng.randint(0, 2), missing_for_ever=rng.random() < 0.3,
+        create_missing=rng.random() < 0.5, missing=0 if catalog else rng.randint(0, 2), missing_for_ever=rng.random() < 0.3,
         on_delete=rng.choice(("keep", "deactivate", "delete")), define_fails=rng.choice((0.0, 0.3)),
         dynamic=rng.random() < 0.2, steady=3,
     )  # fmt: skip

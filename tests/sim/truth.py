@@ -132,7 +132,7 @@ def _unrepresented(play: NamedPlay, state: RowState, codes: set[str], who: str, 
         return ""  # nobody was told yet that this customer is gone
     if state.told == "present" and codes & set(play.shop.removed):
         return ""  # it was there, and went with its segment
-    if not codes & set(play.shop.segments) and state.pending == "segment_missing":
+    if state.pending == "segment_missing" and state.segment in codes - set(play.shop.segments):
         return ""
     if not who:
         return "" if state.waits == why else f"nobody is meant ({why}), and it waits for {state.waits}"

@@ -126,6 +126,8 @@ class Watch:
     def committing(self, instance: Instance, commit: Commit) -> None:
         """A clean mark: nothing of that partition may land any more."""
         now_s = self.play.clock.now_s
+        if instance.number not in self.play.broker.group.members:
+            return  # it does not know yet that it is no member: this commit is refused
         for tp, (offset, text) in commit.offsets.items():
             metadata = decode_metadata(text)
             assert metadata is not None
