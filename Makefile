@@ -29,7 +29,7 @@ check: .venv ## format, lint, types, unit and property tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest -n 2 tests/unit
 
 sim: .venv ## the engine against the seeded simulator (SIM_SEEDS=4000)
 	$(PY) -m tests.sim --seeds $(SIM_SEEDS)

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.core.model import Call, Op
-from stream.edge import api
 from stream.edge.wire import members_body
 from stream.errors import AuthError, DataError, SettingsError, Unavailable
 
@@ -378,11 +377,8 @@ def test_a_secret_file_that_is_not_there(world: World) -> None:
     assert "client_secret_file" in outcome.message
 
 
-def test_no_secret_and_no_identity_in_errors_or_logs(
-    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_secret_and_no_identity_in_errors_or_logs(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(api, "READ_ATTEMPTS", 1)
     person = "d162439c-aaaa-bbbb-cccc-0123456789ab"
     echo = {"error": SECRET, "message": f"{SECRET} {PASSWORD} token-1 max@example.com ({person})"}
     texts: list[str] = []
@@ -391,7 +387,7 @@ def test_no_secret_and_no_identity_in_errors_or_logs(
         outcome = client.send(call(members=(person,)))
         texts += [outcome.message, outcome.code]
         with pytest.raises((AuthError, Unavailable, DataError)) as caught:
-            client.ping()
+            client.ping(attempts=1)
         texts += [str(caught.value), repr(caught.value), caught.value.advice]
     for canary in (PASSWORD, SECRET, "max@example.com", person, "token-1"):
         assert canary not in "\n".join(texts)
