@@ -164,14 +164,31 @@ def shared_by_shop(shop: Shop) -> None:
     for name in ("c-1", "c-2"):
         shop.customer(name)
     rows.insert(shop_id=7, segment_code="gold", customer_id="c-1")
-    rows.insert(shop_id=8, segment_code="gold", customer_id="c-1")
     rows.insert(shop_id=8, segment_code="gold", customer_id="c-2")
     shop.begin()
     become(shop, "c-1")
     rows.insert(shop_id=7, segment_code="gold", customer_id="c-2")
-    rows.delete(8, "gold", "c-2")
     rows.delete(7, "gold", "c-1")
     become(shop, "c-2")
+
+
+@case("shared-by-shop.yaml")
+def shared_by_shop_and_the_other_shop_deletes(shop: Shop) -> None:
+    rows = Table(shop.producer, "crm.public.segment_members", "shop_id", "segment_code", "customer_id")
+    for name in ("c-1", "c-2"):
+        shop.customer(name)
+        for number in (7, 8):
+            rows.insert(shop_id=number, segment_code="gold", customer_id=name)
+    shop.begin()
+    become(shop, "c-1", "c-2")
+    for name in ("c-1", "c-2"):
+        rows.delete(8, "gold", name)
+        shop.customer(f"{name}-later")
+        rows.insert(shop_id=7, segment_code="gold", customer_id=f"{name}-later")
+    shop.until(lambda: shop.members() >= {"c-1-later", "c-2-later"}, 60.0)
+    for _ in range(20):
+        shop.loops[0].once()
+    assert shop.members() == {"c-1", "c-2", "c-1-later", "c-2-later"}
 
 
 @case("unwrapped.yaml")
@@ -322,7 +339,12 @@ def table_of_segments(shop: Shop) -> None:
     segments.update(7, code="club", title="The club")
     shop.until(lambda: shop.named("club") == "The club", 60.0)
     assert (shop.members("club"), shop.named("club2")) == ({"c-1"}, None)
+    segments.update(7, archived_at="2026-11-24T06:00:00Z")
+    shop.until(lambda: shop.status("club") == "inactive", 60.0)
+    segments.update(7, archived_at=None)
+    shop.until(lambda: shop.status("club") == "active", 60.0)
+    assert shop.members("club") == {"c-1"}
     rows.delete(7, "max@example.com")
     segments.delete(7)
     become(shop, of="club")
-    shop.until(lambda: shop.sandbox.call(lambda app: app.shop.segments["club"].status) == "inactive", 60.0)
+    shop.until(lambda: shop.status("club") == "inactive", 60.0)

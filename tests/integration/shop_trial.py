@@ -127,6 +127,9 @@ class Shop:
         found = self.apis[-1].get_segment(code)
         return found.name if found is not None else None
 
+    def status(self, code: str) -> str:
+        return self.sandbox.call(lambda app: app.shop.segments[code].status)
+
     def close(self) -> None:
         for loop in self.loops:
             loop.close()
