@@ -21,6 +21,7 @@ from stream.core.verdict import VerdictPolicy
 TEXT_MAX: Final = 1_000
 CODES_MAX: Final = 1_000_000
 REFUSED_RETRY_S: Final = 300.0
+_MAKES: Final = frozenset({"exist", "define"})
 SLOT_LOOK_S: Final = 0.02
 """How soon answers are looked for while definitions wait for a slot."""
 
@@ -279,6 +280,9 @@ class Catalog:
             self._look(self._changed.popleft())
         room = self._slots - sum(1 for task in self._tasks.values() if task.flying)
         asks: list[Definition] = []
+        ended = [t.code for t in self._tasks.values() if not t.flying and t.op in _MAKES and t.code in self._gone]
+        for code in ended:
+            del self._tasks[code]  # it was to be tried again, and the source ended the segment meanwhile
         for task in self._tasks.values():
             if len(asks) >= room:
                 break
