@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from stream.core.mapping import Condition, TableRule
-from stream.core.model import Change, Decoded, Tombstone, TopicPartition, Unreadable
-from tests.sim.broker import Log, Record
+from stream.core.model import TopicPartition
 from tests.sim.clock import Clock
-from tests.sim.source import Connector, Wal
+from tests.sim.source import Wal
 
 Said = tuple[str, Any] | str | None
 """What a row says: a segment's term with the customer's terms, a membership where it names both, nothing, or why not."""
@@ -280,6 +279,13 @@ class NamedDatabase:
             self.parent(SEGMENTS, key, None)
             self._cascade(lambda table, row: table.refers and row.segment == key)
 
+    def _segment_back(self) -> None:
+        """A segment that was deleted is there again, by the same key and code."""
+        gone = [key for name, key in self.last if name == SEGMENTS and key not in self.parents[SEGMENTS]]
+        if gone:
+            key = self.rng.choice(gone)
+            self.parent(SEGMENTS, key, self.last[SEGMENTS, key])
+
     def _segment_code(self) -> None:
         """A segment gets another code: nothing moves until the operator accepts it."""
         if self.parents[SEGMENTS]:
@@ -293,75 +299,3 @@ class NamedDatabase:
             for row in list(rows.values()):
                 if hit(table, row):
                     self._put(table, row, None)
-
-
-class NamedConnector(Connector):
-    """outside: the logs of the customers, which the group does not consume."""
-
-    database: NamedDatabase  # type: ignore[assignment]  # a source of its own
-
-    def __init__(
-        self, clock: Clock, rng: random.Random, broker: Any, database: Any, note: Callable[[str], None]
-    ) -> None:
-        super().__init__(clock, rng, broker, database)
-        self.outside: dict[TopicPartition, Log] = {}
-        self._note = note
-
-    def snapshot(self) -> None:
-        wall_ms = self.clock.wall_ms
-        for name, parents in self.database.parents.items():
-            for key, values in parents.items():
-                self._parent(name, (key,), Change("r", {"id": key}, None, (key, *values), wall_ms, True, None))  # noqa: FBT003
-        for table, rows in self.database.rows.items():
-            for row in rows.values():
-                change = Change("r", table.key(row.key), None, columns(table, row), wall_ms, True, None)  # noqa: FBT003
-                self._row(table, row, change, said(table, row), repeat=False)
-
-    def garbage(self) -> None:
-        topics = {table.topic for table in self.database.tables}
-        tp = self.rng.choice([tp for tp in self.broker.logs if tp.topic in topics])
-        item = Unreadable("garbage", "no json")
-        self.broker.append(tp, lambda o: Record(o, None, item, self.clock.wall_ms, "garbage", repeat=False))
-
-    def _emit(self, wal: Wal, *, repeat: bool) -> None:
-        table: Any = wal.table
-        op, before, after = wal.op, wal.before, wal.after
-        row: Any = after or before
-        if isinstance(table, str):
-            new = (*row.key, *row.values) if after is not None else None
-            change = Change(op, {"id": row.key[0]}, None, new, wal.ts_ms, False, wal.position)  # noqa: FBT003
-            self._parent(table, row.key, change)
-            if op == "d":
-                self._parent(table, row.key, Tombstone({"id": row.key[0]}))
-            return
-        old: Any = None
-        if before is not None:
-            if table.full:
-                old = columns(table, before)  # type: ignore[arg-type]
-            elif op == "d":
-                old = ("",) * (1 + len(table.who)) + ((None,) if table.soft else ())
-        new = columns(table, after) if after is not None else None  # type: ignore[arg-type]
-        change = Change(op, table.key(row.key), old, new, wal.ts_ms, False, wal.position)  # noqa: FBT003
-        self._row(table, row, change, said(table, row) if after is not None else None, repeat=repeat)
-        if op == "d":
-            self._row(table, row, Tombstone(table.key(row.key)), None, repeat=repeat)
-
-    def _row(self, table: NamedTable, row: Row, item: Decoded, says: Any, *, repeat: bool) -> None:
-        tp = place(table, row.key, self.broker.counts[table.topic])
-        name = (table.topic, *row.key)
-        at_ms = self.clock.wall_ms
-        self.broker.append(tp, lambda offset: Record(offset, name, item, at_ms, says, repeat))
-
-    def _parent(self, name: str, key: tuple[Any, ...], item: Decoded) -> None:
-        count = self.broker.counts.get(name) or len(self.outside)
-        tp = TopicPartition(name, zlib.crc32(repr(key).encode()) % count)
-        at_ms = self.clock.wall_ms
-
-        def make(offset: int) -> Record:
-            return Record(offset, None, item, at_ms, None, repeat=False)
-
-        self._note(f"{tp.topic}[{tp.partition}] {getattr(item, 'op', 'tombstone')} {key} {getattr(item, 'after', '')}")
-        if tp in self.outside:
-            self.outside[tp].append(make, self.rng.choice((0, 0, 1)))
-        else:
-            self.broker.append(tp, make)

@@ -17,7 +17,8 @@ from tests.sim import truth
 from tests.sim.broker import Log
 from tests.sim.customers import Customers, LookWeather
 from tests.sim.instance import Instance
-from tests.sim.named import CUSTOMERS, SEGMENTS, NamedConnector, NamedDatabase, NamedTable, Person, place
+from tests.sim.named import CUSTOMERS, SEGMENTS, NamedDatabase, NamedTable, Person, place
+from tests.sim.named_connector import NamedConnector
 from tests.sim.named_instance import NamedInstance, NamedShadow, NamedWatch
 from tests.sim.play import Play
 from tests.sim.segments import About, Definer, NamedShop, Nobody
@@ -35,6 +36,7 @@ class NamedPlay(Play):
     connector: NamedConnector
 
     def __init__(self, world: NamedWorld, rng: random.Random, *, trace: bool = False) -> None:
+        self.step_max_s = world.step_max_s
         self.accepted: list[str] = []
         changing = {"email", "merge", "delete", "segment_code"} & {*world.happens, *world.acts}
         self.loose = world.customers_table or bool(changing)

@@ -49,6 +49,7 @@ class NamedWorld(World):
     define_fails: float = 0.0
     dynamic: bool = False
     accepts: bool = False
+    step_max_s: float = 0.5
 
 
 Draw = Callable[[random.Random], NamedWorld]
@@ -204,6 +205,27 @@ def segments_crash(rng: random.Random) -> NamedWorld:
     )  # fmt: skip
 
 
+def segments_back(rng: random.Random) -> NamedWorld:
+    """Segments are deleted, and come back with their rows."""
+    return world(
+        rng, "segments_back", [table(rng, EMAIL, refers=True)], weather=storm(rng), there=0.9, segments=3,
+        acts=CATALOG | {"segment_back": 0.2, "segment_out": 0.15}, segments_table=True, catalog=True,
+        on_delete=rng.choice(("keep", "deactivate", "delete")), define_fails=rng.choice((0.0, 0.3)), calm_s=40.0,
+    )  # fmt: skip
+
+
+def patient(rng: random.Random) -> NamedWorld:
+    """Hours go by: people register long after their rows, and are looked for slower and slower."""
+    lookups = LookupLimits(
+        retry_s=30.0, retry_cap_s=rng.choice((300.0, 1_200.0)), found_ttl_s=rng.choice((600.0, 7_200.0))
+    )
+    return world(
+        rng, "patient", [table(rng, rng.choice((EMAIL, BOTH)))], looks=LookWeather(failed=0.1, lag_s=20.0),
+        lookups=lookups, calm_s=3_000.0, transactions_n=40, there=0.3, happens={"register": 8, "guest": 2, "delete": 1},
+        crashes=rng.randint(0, 2), stops=rng.randint(0, 1), step_max_s=5.0,
+    )  # fmt: skip
+
+
 def codes_change(rng: random.Random) -> NamedWorld:
     """A segment gets another code: an alarm, and nothing moves before it is accepted."""
     return world(
@@ -244,7 +266,9 @@ NAMED: dict[str, Draw] = {
         shared,
         segments_late,
         segments_crash,
+        segments_back,
         codes_change,
+        patient,
         all_names,
     )
 }

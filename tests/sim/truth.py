@@ -122,7 +122,7 @@ def wrong(play: NamedPlay) -> tuple[str, tuple[Membership, ...]]:
 
 def _unrepresented(play: NamedPlay, state: RowState, codes: set[str], who: str, why: str) -> str:
     """What is wrong about a row for which nobody is there; "" when that is right."""
-    customers = play.customers
+    customers, world = play.customers, play.world
     if not codes:
         return "" if state.waits == "segment_reference" else f"no such segment row, and it waits for {state.waits}"
     if state.told == "present" and state.member in customers.deleted_s and (
@@ -130,7 +130,8 @@ def _unrepresented(play: NamedPlay, state: RowState, codes: set[str], who: str, 
         or play.shop.told_404[state.member] < customers.deleted_s[state.member]
     ):  # fmt: skip
         return ""  # nobody was told yet that this customer is gone
-    if state.told == "present" and codes & set(play.shop.removed):
+    back = codes & set(play.shop.segments) and "segment_back" in world.acts
+    if state.told == "present" and codes & set(play.shop.removed) and not back:
         return ""  # it was there, and went with its segment
     if state.pending == "segment_missing" and state.segment in codes - set(play.shop.segments):
         return ""
