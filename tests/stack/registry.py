@@ -1,4 +1,4 @@
-"""The schema registry (Apicurio, in memory) through its Confluent-compatible API."""
+"""The schema registry (Apicurio, its schemas in a file) through its Confluent-compatible API."""
 # ruff: noqa: S310 - the URLs are its own servers
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ READY_S = 90
 
 
 class Registry:
-    """Keeps its port over a restart, but not its schemas: it is in memory."""
+    """Keeps its port and its schemas over stop, kill and start."""
 
     def __init__(self, kit: Kit, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -26,6 +26,7 @@ class Registry:
                 kit.java, "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
                 f"-Dquarkus.http.port={self.port}", "-Dquarkus.http.host=127.0.0.1",
                 f"-Dquarkus.management.port={management}", "-Dquarkus.management.host=127.0.0.1",
+                f"-Dapicurio.datasource.url=jdbc:h2:file:{folder / 'schemas'}",
                 "-jar", kit.registry / "quarkus-run.jar",
             ],
             folder,

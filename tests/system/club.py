@@ -15,8 +15,10 @@ from typing import Any, Final, Literal
 
 import psycopg
 from cases import ROUTE, Encoding
+from confluent_kafka import KafkaException
 from people import PeopleShop
 from shop import Segments
+from stack.process import StackError
 from stack.stack import Stack, json_converters
 from writers import Writer, Writers
 
@@ -161,10 +163,10 @@ class Club(Writers):
             for _ in range(PEOPLE * 3):
                 self._join(cursor, chance)
 
-    def connect(self) -> None:
+    def connect(self, config: dict[str, str] | None = None) -> None:
         converters = self._stack.avro_converters() if self.encoding == "avro" else json_converters()
         tables = ",".join(f"public.{self.name}_{table}" for table in ("segments", "customers", "memberships"))
-        config = {"table.include.list": tables}
+        config = {"table.include.list": tables} | (config or {})
         if self.layout == "routed":
             # routed records only: the transform leaves tombstones to the default partitioner, so there must be none
             config |= {
@@ -179,6 +181,23 @@ class Club(Writers):
                 "predicates.members.pattern": ".*_memberships",
             }
         self._stack.connect(self.name, config | converters)
+
+    def disconnect(self) -> None:
+        """Delete the connector, but not its slot: without it, it would not start again from the place that it wrote down."""
+        self._stack.worker.delete(self.name)
+
+    def recreate_topic(self, table: str) -> None:
+        """Nobody may be writing, and there may be no connector."""
+        topic = self.topic(table)
+        self._stack.broker.admin.delete_topics([topic])[topic].result(10)
+        for _ in range(50):
+            try:
+                self._stack.create_topic(topic)
+            except KafkaException:  # it is being deleted still
+                time.sleep(0.1)
+            else:
+                return
+        raise StackError(f"{topic} could not be made anew")
 
     def drop(self) -> None:
         """Delete the connector, its slot, and the tables; the topics stay."""

@@ -58,6 +58,10 @@ class PeopleShop(Shop):
         with self._stack.postgres.connect() as connection:
             connection.execute(f"update {self.name}_people set deleted = true where id = %s", (person,))
 
+    def create_segment(self, code: str) -> None:
+        """As somebody does it by hand at retail.red."""
+        self._request("PUT", f"/_sandbox/segments/{code}")
+
     def delete_segment(self, code: str) -> None:
         """As somebody does it by hand at retail.red."""
         basic = base64.b64encode(f"tests:{SECRET}".encode()).decode()
