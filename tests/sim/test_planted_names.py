@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stream.core import identity, resolver
+from stream.core import catalog, identity, resolver
 from stream.core.catalog import Catalog, Task
 from stream.core.engine import Engine
 from stream.core.model import Claim
@@ -217,6 +217,11 @@ def failed_look_ups_not_repeated(patch: Patch) -> None:
     patch.setattr(Resolver, "_failed", wrong)
 
 
+def failed_definitions_outlive_their_row(patch: Patch) -> None:
+    """A definition that failed is repeated though the source ended the segment."""
+    patch.setattr(catalog, "_MAKES", frozenset())
+
+
 PLANTED: dict[Callable[[Patch], None], Iterable[str]] = {
     formers_dropped: ("name_crashes", "two_names"),
     stored_reason_is_an_answer: ("name_crashes", "segments_crash"),
@@ -241,6 +246,7 @@ PLANTED: dict[Callable[[Patch], None], Iterable[str]] = {
     pending_rows_hold_their_offset: ("by_email",),
     pending_rows_left_by_a_restart: ("name_crashes",),
     failed_look_ups_not_repeated: ("look_ups",),
+    failed_definitions_outlive_their_row: ("segments_back", "segments_crash"),
 }
 
 

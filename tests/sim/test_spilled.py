@@ -22,6 +22,7 @@ from tests.sim.run import describe, play
 from tests.sim.worlds import WORLDS
 
 SEEDS_PER_WORLD = 12
+NAMED_TOO = ("two_names", "name_crashes", "parents_crash", "segments_crash", "all_names")
 
 
 class Seen:
@@ -38,12 +39,12 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
     found = Seen(tmp_path)
 
     class Spilling(Engine):
-        def __init__(self, *arguments: Any) -> None:
+        def __init__(self, *arguments: Any, **more: Any) -> None:
             self.spill = Spill(
                 found.folder, 1, lambda _kind, _text: None, lambda folder: Scratch(folder, writes_max=20)
             )
             found.spills.append(self.spill)
-            super().__init__(*arguments, index=self.spill.index)
+            super().__init__(*arguments, index=self.spill.index, **more)
 
         def effects(self, now_s: float, wall_ms: int) -> list[Effect]:
             self.spill.turn(self, {})
@@ -59,7 +60,7 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", [*WORLDS, *NAMED_TOO])
 def test_no_law_is_broken(world: str, seen: Seen) -> None:
     for seed in range(SEEDS_PER_WORLD):
         result = play(seed, world)
