@@ -4,7 +4,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stream.settings.kinds import Envelope, Format, Framing, Problems, ReplicaIdentity, Section, Text, TopicName
+from stream.settings.kinds import Envelope, Format, Framing, Problems, Section, Text, TopicName
 from stream.settings.tables import Conditions
 
 _OF_THE_TOPIC: Final = (
@@ -15,7 +15,6 @@ _OF_THE_TOPIC: Final = (
     "envelope",
     "format",
     "framing",
-    "replica_identity",
 )
 
 
@@ -38,7 +37,6 @@ class Segments(Section):
     envelope: Envelope = "debezium"
     format: Format = "auto"
     framing: Framing = "confluent"
-    replica_identity: ReplicaIdentity = "default"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -199,7 +199,7 @@ def test_two_references_of_one_topic_read_it_alike(read: Read, problem: Callable
         ({"name": "name"}, "segments.name: 'name' means nothing without a topic"),
         ({"on_delete": "delete"}, "segments.on_delete: 'delete' means nothing without a topic"),
         ({"present": {"column": "a", "is": 1}}, "segments.present: means nothing without a topic"),
-        ({"replica_identity": "full"}, "segments.replica_identity: 'full' means nothing without a topic"),
+        ({"replica_identity": "full"}, "segments.replica_identity: is no setting"),
         ({"topic": "shop.members", "code": "c"}, "'shop.members' is also a topic of the table shop.members"),
         ({"topic": "segstream-shop-x-rows", "code": "c"}, "is one of this program's own topics"),
         ({"topic": "^shop", "code": "c"}, "segments.topic: '^shop' holds characters that are not allowed"),
