@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from stream.core.decode.rowkey import row_key
-from stream.core.mapping import Partly, Refusal, RowMapping
+from stream.core.mapping import NOTHING, Partly, Refusal, RowMapping
 from stream.core.model import Change, Claim, Decoded, Halt, Membership, Skip, Tombstone, Truncate, Unreadable
 from stream.core.owners import Owners, TableSpec
 from stream.core.resolving import Resolving
@@ -130,6 +130,7 @@ class Folder:
                     was = None
                     if full and op == "u" and row not in part.working and row not in part.rows:
                         was = mapping.certain(None, item.before)  # type: ignore[union-attr]
+                        was = was if was != NOTHING else None
                     try:
                         fold(part, row, says, event, was)
                     except MovedRowError as error:
@@ -146,7 +147,7 @@ class Folder:
                     if not fold(part, row, None, event):
                         # a transform that routes by the row cannot route a tombstone: one that was never seen proves nothing
                         was = mapping.certain(key, None) if mapping.rule.partitioned_by != "segment" else None
-                        if was is None:
+                        if was is None or was == NOTHING:
                             self._tally["skipped", "tombstone_unseen"] += 1
                         else:
                             fold(part, row, None, event, was)
@@ -170,7 +171,9 @@ class Folder:
     ) -> None:
         """A delete of a row that is not in the table: its identity is believed only where it is certain."""
         was = mapping.certain(change.key, change.before)
-        if was is not None:
+        if was == NOTHING:
+            self._tally["skipped", "delete_unseen"] += 1
+        elif was is not None:
             fold(part, row, None, event, was)
         elif event[0] < part.fold_to:
             # the first fold: what was deleted before the start was never told by us

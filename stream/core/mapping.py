@@ -35,6 +35,9 @@ class Partly(msgspec.Struct, gc=False, frozen=True):
     present: bool | None
 
 
+NOTHING: Final = "nothing"
+"""A row that certainly said no membership."""
+
 Says = Membership | None | Refusal | Partly
 
 
@@ -159,7 +162,11 @@ class RowMapping:
             value = columns[place]
             try:
                 # Python's True equals 1; a boolean column and a number are different things
-                if value is not UNAVAILABLE and ((type(value) is bool, value) in values) is not wanted:
+                if (
+                    value is not UNAVAILABLE
+                    and value is not MISSING
+                    and ((type(value) is bool, value) in values) is not wanted
+                ):
                     return "absent"
             except TypeError:
                 return Refusal("present_type", f"column {self.columns[place]} holds no plain value")
@@ -248,12 +255,17 @@ class RowMapping:
         )
 
     def certain(self, key: Mapping[str, Any] | None, before: Columns | None) -> Any:
-        """What a row that was never seen has said for certain, from its key, or from a complete `before`; None when nothing.
+        """What a row that was never seen has said for certain, from its key, or from a complete `before`.
 
-        Debezium's stand-ins make an identity uncertain; so does every `before` unless the operator declared FULL.
+        NOTHING where its key alone shows that it never counted; None where nothing is certain: Debezium's stand-ins make an
+        identity uncertain, and so does every `before` unless the operator declared FULL. A row that did not count in the end
+        may have counted before, and an earlier life may have told so.
         """
+        named = tuple([key.get(name, MISSING) for name in self.columns]) if key is not None else ()
+        if named and self._absent(named) == "absent":
+            return NOTHING
         if key is not None and all(name in key for name in self.key_columns):
-            columns = tuple([key.get(name, MISSING) for name in self.columns])
+            columns = named
         elif before is not None and self.rule.replica_identity == "full":
             columns = before
         else:

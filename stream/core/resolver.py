@@ -43,6 +43,11 @@ RETRY_AGE_SHARE: Final = 4
 
 REFS_LIST_MAX: Final = 16
 REFUSED_REMEMBERED_MAX: Final = 100_000
+DENIED_MAX: Final = 100_000
+"""Identities that nobody has, remembered for a moment beside the rows that wait for them."""
+
+SLOT_LOOK_S: Final = 0.005
+"""How soon answers are looked for while questions wait for a slot."""
 
 _TOO_LONG: Final = frozenset({400, 413, 414, 422, 431})
 
@@ -114,6 +119,7 @@ class Resolver:
         self._alarm: Final = alarm
         self._waits: dict[str, Wait] = {}
         self._found: dict[str, tuple[str, str, float]] = {}
+        self._denied: dict[str, tuple[str, str, float]] = {}
         self._fresh: dict[IdentityKind, dict[str, None]] = {"email": {}, "number": {}}
         self._due: deque[str] = deque()
         self._wheel: dict[int, list[str]] = {}
@@ -232,7 +238,7 @@ class Resolver:
             if kind == "id":
                 return Resolved(value, "")
             place = self.rule.term(kind, value)
-            known = self._found.get(place)
+            known = self._known(place)
             if known is not None and known[2] > self._now_s:
                 if known[0]:
                     self._tally["lookups", "cached"] += 1
@@ -255,7 +261,7 @@ class Resolver:
             kind, value = one.split(":", 1)
             place = self.rule.term(kind, value)
             wait = self._waits.get(place)
-            if kind != "id" and place not in self._found and (wait is None or not wait.answered):
+            if kind != "id" and self._known(place) is None and (wait is None or not wait.answered):
                 return False
         return True
 
@@ -282,7 +288,7 @@ class Resolver:
             if kind == "id":
                 return
             place = self.rule.term(kind, value)
-            known = self._found.get(place)
+            known = self._known(place)
             if known is not None and known[2] > self._now_s and not rests:
                 if known[0]:
                     return
@@ -344,7 +350,7 @@ class Resolver:
         for one in self.expand(claim.terms)[0]:
             kind, value = one.split(":", 1)
             if kind != "id":
-                self._found[self.rule.term(kind, value)] = ("", why, self._now_s + delay_s)
+                self._remember(self.rule.term(kind, value), "", why, delay_s)
 
     def hurry(self, name: str, keys: Iterable[str]) -> list[RowRef]:
         """These rows of a reference changed: whom it names now is looked up at once; returns the rows that waited for them."""
@@ -478,11 +484,18 @@ class Resolver:
         newest_ms = max(map(interested, wait.refs), default=0)
         self._rest(place, wait, why, self._delay_s(wall_ms - newest_ms) if newest_ms else self._limits.retry_s)
 
+    def _known(self, place: str) -> tuple[str, str, float] | None:
+        """The last answer, perhaps too old: the id or "", why not, and until when it is believed."""
+        return self._found.get(place) or self._denied.get(place)
+
     def _remember(self, place: str, customer: str, why: str, ttl_s: float) -> None:
+        # apart: those who are never found are asked for again and again, and must not push out who was found
         self._found.pop(place, None)
-        while len(self._found) >= self._limits.cache_max:
-            del self._found[next(iter(self._found))]
-        self._found[place] = (customer, why, self._now_s + ttl_s)
+        self._denied.pop(place, None)
+        kept, most = (self._found, self._limits.cache_max) if customer else (self._denied, DENIED_MAX)
+        while len(kept) >= most:
+            del kept[next(iter(kept))]
+        kept[place] = (customer, why, self._now_s + ttl_s)
 
     def _failed(
         self, outcome: LookupOutcome, lookup: Lookup, waits: dict[str, Wait], now_s: float, jitter: float
@@ -525,8 +538,11 @@ class Resolver:
     def next_s(self) -> float:
         """When a question becomes due by time alone; infinite when none does."""
         next_s = float("inf")
-        if any(self._fresh.values()) and len(self._flights) < self._limits.slots:
+        if any(self._fresh.values()):
             next_s = self._not_before_s
+            if len(self._flights) >= self._limits.slots:
+                # an answer frees a slot, and it cannot wake whoever waits for records
+                next_s = max(next_s, self._now_s + SLOT_LOOK_S)
         elif self._due and len(self._flights) < self._limits.slots:
             next_s = max(self._not_before_s, self._retry_s)
         if self._wheel:

@@ -44,16 +44,9 @@ def test_every_example_is_played() -> None:
     assert {file for file, _ in CASES.values()} == {path.name for path in EXAMPLES.glob("*.yaml")}
 
 
-WRONG = {
-    "shared_by_shop_and_the_other_shop_deletes": "the delete of a row that never counted removes the member whom another "
-    "partition's row says"
-}
-"""What does not hold yet; strict, so that it cannot stay here once it does."""
-
-
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.xfail(reason=WRONG[name])) if name in WRONG else name for name in CASES],
+    CASES,
 )
 def test_an_example_does_what_is_said_of_it(name: str, played: dict[str, Future[None]]) -> None:
     played[name].result()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stream.core.mapping import (
     IDENTITY_LENGTH_MAX,
+    NOTHING,
     SEGMENT_CODE,
     Condition,
     Partly,
@@ -190,3 +191,11 @@ def test_a_row_that_did_not_count_is_still_ended_to_be_sure() -> None:
 )
 def test_a_key_that_contradicts_the_claim(claim: Any, key: Any, after: Any, broken: bool) -> None:  # noqa: FBT001 - a table
     assert bool(mapping(partitioned_by=claim).key_breaks_claim(key, after)) is broken
+
+
+def test_a_key_that_shows_that_the_row_never_counted_is_certain_of_nothing() -> None:
+    one = mapping(present=(Condition("shop_id", "in", (7,)),), partitioned_by="membership")
+    key = {"shop_id": 8, "segment": "gold", "member": "c1"}
+    assert one.certain(key, None) == NOTHING
+    assert one.certain({**key, "shop_id": 7}, None) == ("gold", "c1")
+    assert one.certain({"segment": "gold", "member": "c1"}, None) == ("gold", "c1")
