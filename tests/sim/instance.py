@@ -126,7 +126,9 @@ class Instance:
         if self.last is None:
             self._work(now_s)
         if self.alive:
-            next_s = min(max(self.engine.next_s(now_s) - now_s, 0.002), self.play.step_max_s)
+            full = len(self.engine.delivery.flights) >= self.play.world.limits.slots
+            # an answer wakes it: it need not look for one
+            next_s = min(max(self.engine.next_s(now_s) - now_s, 0.05 if full else 0.002), self.play.step_max_s)
             self.wake(next_s + self.rng.uniform(0.0, 0.01))
 
     def _beside(self, now_s: float) -> None:

@@ -210,7 +210,7 @@ def segments_back(rng: random.Random) -> NamedWorld:
     return world(
         rng, "segments_back", [table(rng, EMAIL, refers=True)], weather=storm(rng), there=0.9, segments=3,
         acts=CATALOG | {"segment_back": 0.2, "segment_out": 0.15}, segments_table=True, catalog=True,
-        on_delete=rng.choice(("keep", "deactivate", "delete")), define_fails=rng.choice((0.0, 0.3)), calm_s=40.0,
+        on_delete=rng.choice(("keep", "deactivate", "delete")), define_fails=rng.choice((0.3, 0.7)), calm_s=40.0,
     )  # fmt: skip
 
 
