@@ -166,16 +166,38 @@ def _owner(found: Findings, topic: str, table: Table, mapping: RowMapping, seen:
             "though partitioned_by: segment is set", "settings: partitioned_by: none, and run one instance",
         )  # fmt: skip
     elif claim != "none":
-        found.ok(topic, "owner", f"partitioned_by: {claim} holds in every sample")
+        number = claim == "membership" and table.terms[0][0] == "number"
+        found.ok(
+            topic, "owner", f"partitioned_by: {claim} holds in every sample",
+            "it rests on numbers that are unique and never change: partitioned_by: none where they may" if number else "",
+        )  # fmt: skip
+    elif in_key and _may_move(table):
+        found.ok(
+            topic, "owner", f"one instance owns every partition (replicas: 1): the key holds {_may_move(table)}, "
+            "which can come to mean another customer",
+        )  # fmt: skip
     elif in_key:
+        only = "no other table feeds these segments"
+        if table.segment.reference is not None:
+            only += ", and no two of its keys share a code"
+        if table.terms[0][0] == "number":
+            only += ", and a number is unique and never changes"
         found.ok(
             topic, "owner", "one instance owns every partition; the keys hold segment and member: more could share",
-            "settings, for several instances: partitioned_by: membership (if no other table feeds these segments)",
+            f"settings, for several instances: partitioned_by: membership (if {only})",
         )  # fmt: skip
     else:
         found.ok(
             topic, "owner", "one instance owns every partition (replicas: 1): the key does not hold segment and member"
         )
+
+
+def _may_move(table: Table) -> str:
+    """What names the customer, where it can come to mean another one; empty where it cannot."""
+    if len(table.terms) > 1:
+        return "one of several identities"
+    kind = table.terms[0][0]
+    return "" if kind in ("id", "number") else "an email" if kind == "email" else "a reference"
 
 
 def _identity(found: Findings, topic: str, table: Table, mapping: RowMapping, seen: Seen, changes: int) -> None:

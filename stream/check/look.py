@@ -1,35 +1,33 @@
-"""The order of the looking: settings, brokers, each table's topic, what the program writes, and retail.red."""
+"""The order of the looking: settings, brokers, references, each table's topic, what the program writes, and retail.red."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from stream import wiring
-from stream.check import judge, places, sample
+from stream.check import destination, judge, places, references, sample
 from stream.check.findings import Findings
+from stream.check.references import Parents
 from stream.check.sample import Seen
 from stream.core.model import SchemaId, TopicPartition
 from stream.core.rowstate import VERSION, PartitionState
-from stream.edge.api import RetailRed
-from stream.edge.probe import Answer, Probe, Sampled, TopicFacts
+from stream.edge.control import control_topic
+from stream.edge.probe import PARTITIONS_SAMPLED_MAX, Answer, Probe, Sampled, TopicFacts
 from stream.edge.registry import Registry
 from stream.edge.state import state_topic
-from stream.errors import AuthError, DataError, SegstreamError, SettingsError, Unavailable
+from stream.errors import AuthError, SegstreamError, SettingsError, Unavailable
 from stream.settings import Settings
 
 SAMPLES: Final = 200
 """Records from each end of each partition."""
-SEGMENTS_LOOKED_UP_MAX: Final = 20
-API_TIMEOUT_S_MAX: Final = 5.0
-API_ATTEMPTS: Final = 2
 
 
 def check(settings: Settings) -> Findings:
     """Look at everything; nothing is changed anywhere. Ends within a minute, whatever does not answer."""
     found = Findings()
-    codes: set[str] = set()
+    hold = _Hold()
     try:
         secret = wiring.secret(settings.state.hash_secret_file)
         properties = wiring.kafka_properties(settings)
@@ -43,23 +41,33 @@ def check(settings: Settings) -> Findings:
             found.error("kafka", "client", error)
         else:
             try:
-                codes = _kafka(found, settings, probe, secret)
+                _kafka(found, settings, probe, secret, hold)
             finally:
                 probe.close()
-    _retail_red(found, settings, codes)
+    identities = {**hold.parents.identities, **hold.identities}
+    destination.look(found, settings, hold.codes, hold.named, identities)
     return found
+
+
+@dataclass(slots=True)
+class _Hold:
+    """What the samples hold for the looking at retail.red: segment codes, those of the table of segments, some identities."""
+
+    codes: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
+    identities: dict[str, dict[str, None]] = field(default_factory=dict)
+    parents: Parents = field(default_factory=Parents)
 
 
 # ---- Kafka -----------------------------------------------------------------------------------------------------------
 
 
-def _kafka(found: Findings, settings: Settings, probe: Probe, secret: bytes) -> set[str]:
-    """Returns the segment codes that the samples name."""
+def _kafka(found: Findings, settings: Settings, probe: Probe, secret: bytes, hold: _Hold) -> None:
     try:
         counts = probe.topics()
     except SegstreamError as error:
         found.error("kafka", "brokers", error)
-        return set()
+        return
     found.ok("kafka", "brokers", f"answer, {len(counts)} topics are visible")
     _transactions(found, settings, probe)
     tables = wiring.Tables(settings)
@@ -71,7 +79,10 @@ def _kafka(found: Findings, settings: Settings, probe: Probe, secret: bytes) -> 
             found.warn(name, "topic", "the pattern matches no topic yet", "is the prefix right?")
     states = {state_topic(settings.group_id, topic): counts[topic] for topic in topics}
     written = {**states, settings.letters_topic: 1}
-    facts, _ = probe.facts([*topics, *written], counts)
+    whole = wiring.references(settings)
+    control = control_topic(settings.group_id)
+    asked = dict.fromkeys([*topics, *written, *(spec.topic for _, spec in whole), *([control] if whole else [])])
+    facts, _ = probe.facts(list(asked), counts)
     creatable = probe.creatable(
         {name: count for name, count in written.items() if name not in counts}
         if settings.state.create_topics
@@ -86,15 +97,24 @@ def _kafka(found: Findings, settings: Settings, probe: Probe, secret: bytes) -> 
     registry = _Registry(found, settings)
     fingerprint = tables.fingerprint(secret)
     owners: dict[str, str] = {}
-    codes: set[str] = set()
+    taken: dict[str, Sampled] = {}
     try:
+        _references(found, settings, probe, counts, facts, registry, hold, taken)
         for topic in topics:
-            sampled = probe.sample(topic, counts[topic], SAMPLES, SAMPLES)
-            places.source(found, topic, facts[topic], sampled)
-            seen = _samples(found, tables, topic, sampled, registry)
+            sampled = taken.get(topic) or probe.sample(topic, counts[topic], SAMPLES, SAMPLES)
+            if topic not in taken:
+                places.source(found, topic, facts[topic], sampled)
+            # the table of segments says no memberships: only its offsets and its state are as any table's
+            seen = None
+            if not tables.spec(topic).unread:
+                seen = _samples(found, tables, topic, sampled, registry, hold.parents)
             if seen is not None:
-                codes.update(seen.segments)
+                hold.codes.update(seen.segments)
+                for kind, values in seen.identities.items():
+                    hold.identities.setdefault(kind, {}).update(values)
                 _owners(found, tables, topic, seen, owners)
+                _shared(found, tables, topic, hold.parents)
+                references.pointed(found, topic, seen.pointed, hold.parents)
             name = state_topic(settings.group_id, topic)
             if positions is not None:
                 state = None
@@ -111,7 +131,34 @@ def _kafka(found: Findings, settings: Settings, probe: Probe, secret: bytes) -> 
     finally:
         registry.close()
     _own(found, settings, settings.letters_topic, "letters", 1, facts, creatable)
-    return codes
+    if whole:
+        places.control(found, control, facts[control], create=settings.state.create_topics)
+
+
+def _references(
+    found: Findings, settings: Settings, probe: Probe, counts: Mapping[str, int], facts: Mapping[str, TopicFacts],
+    registry: _Registry, hold: _Hold, taken: dict[str, Sampled],
+) -> None:  # fmt: skip
+    """What is read whole: each topic is sampled once, though several references may read it."""
+    for rule, spec in wiring.references(settings):
+        topic = spec.topic
+        if topic not in counts:
+            places.absent(found, topic, counts)
+            continue
+        if topic not in taken:
+            taken[topic] = probe.sample(topic, counts[topic], SAMPLES, SAMPLES)
+            places.source(found, topic, facts[topic], taken[topic])
+        sampled = taken[topic]
+        if sampled.why:
+            continue
+        whole = counts[topic] <= PARTITIONS_SAMPLED_MAX and all(
+            sampled.high[number] - sampled.low[number] <= 2 * SAMPLES for number in sampled.low
+        )
+        try:
+            references.read(found, settings, rule, spec, sampled, registry.fetch, hold.parents, whole=whole)
+        except SegstreamError as error:
+            found.error("registry", "schemas", error)
+    hold.named = hold.parents.named(settings)
 
 
 def _own(
@@ -140,12 +187,14 @@ def _transactions(found: Findings, settings: Settings, probe: Probe) -> None:
         )  # fmt: skip
 
 
-def _samples(found: Findings, tables: wiring.Tables, topic: str, sampled: Sampled, registry: _Registry) -> Seen | None:
+def _samples(
+    found: Findings, tables: wiring.Tables, topic: str, sampled: Sampled, registry: _Registry, parents: Parents
+) -> Seen | None:  # fmt: skip
     if sampled.why:
         return None
     spec, mapping, fetch = tables.decoding(topic), tables.spec(topic).mapping, registry.fetch
     try:
-        seen = sample.read(spec, mapping, sampled.slices, fetch)
+        seen = sample.read(spec, mapping, sampled.slices, fetch, parents.code)
         other = 0
         if not seen.says and not seen.keyless and seen.needs is None:
             other = sample.other_envelope(spec, sampled.slices, fetch)
@@ -167,6 +216,19 @@ def _owners(found: Findings, tables: wiring.Tables, topic: str, seen: Seen, owne
                 "settings: partitioned_by: none for the tables that share segments, and run one instance",
             )  # fmt: skip
             return
+
+
+def _shared(found: Findings, tables: wiring.Tables, topic: str, parents: Parents) -> None:
+    """Where several instances share a topic by a reference's key, no two of its keys may share a code."""
+    table = tables[topic]
+    name = table.segment.reference
+    shared = parents.shared(name) if name is not None and table.partitioned_by != "none" else []
+    if shared:
+        found.fail(
+            topic, "owner", f"several rows of reference {name} have the code {shared[0]}: a membership must have one owner, "
+            f"though partitioned_by: {table.partitioned_by} is set",
+            "settings: partitioned_by: none, and run one instance; or give each its own code",
+        )  # fmt: skip
 
 
 class _Registry:
@@ -193,49 +255,3 @@ class _Registry:
     def close(self) -> None:
         if self._registry is not None:
             self._registry.close()
-
-
-# ---- retail.red ------------------------------------------------------------------------------------------------------
-
-
-def _retail_red(found: Findings, settings: Settings, codes: set[str]) -> None:
-    config = wiring.api_config(settings)
-    api: RetailRed | None = None
-    try:
-        api = RetailRed(replace(config, api_timeout_s=min(config.api_timeout_s, API_TIMEOUT_S_MAX)))
-        api.ping(attempts=API_ATTEMPTS)
-        found.ok("retail.red", "access", f"token, merchant {config.merchant} and the segments route answer")
-        _segments(found, api, sorted(codes)[:SEGMENTS_LOOKED_UP_MAX])
-    except SegstreamError as error:
-        found.error("retail.red", "access", error)
-    finally:
-        if api is not None:
-            api.close()
-
-
-def _segments(found: Findings, api: RetailRed, codes: list[str]) -> None:
-    missing: list[str] = []
-    there = 0
-    for code in codes:
-        try:
-            segment = api.get_segment(code)
-        except DataError as error:
-            found.warn("retail.red", "segments", str(error), error.advice)
-            continue
-        if segment is None:
-            missing.append(code)
-        elif segment.type == "dynamic":
-            found.fail(
-                "retail.red", "segments", f"{code} is dynamic: its members cannot be set",
-                "create a fixed segment under another code",
-            )  # fmt: skip
-        else:
-            there += 1
-    if missing:
-        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-        found.warn(
-            "retail.red", "segments", f"{len(missing)} of {len(codes)} do not exist: {shown}; their rows wait",
-            "create them at retail.red: the rows that wait are sent then",
-        )  # fmt: skip
-    elif there:
-        found.ok("retail.red", "segments", f"the {there} looked up exist")

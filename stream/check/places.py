@@ -103,6 +103,26 @@ def own(
         found.fail(topic, what, f"is not there and cannot be created: {creatable.why}", made, code)
 
 
+def control(found: Findings, topic: str, facts: TopicFacts, *, create: bool) -> None:
+    """The topic by which operators speak to running instances: it need not be there."""
+    if not facts.partitions:
+        advice = (
+            "" if create else f"kafka-topics --create --topic {topic} --partitions 1 --config cleanup.policy=compact"
+        )
+        found.ok(topic, "control", "is not there; `segstream segments --accept` is what needs it", advice)
+        return
+    policy = (facts.config or {}).get("cleanup.policy")
+    if policy is not None and policy != "compact":
+        found.fail(
+            topic, "control", f"cleanup.policy={policy}: what was accepted would be forgotten",
+            f"kafka-configs --alter --entity-type topics --entity-name {topic} --add-config cleanup.policy=compact",
+        )  # fmt: skip
+    elif facts.operations is not None and "read" not in facts.operations:
+        found.fail(topic, "control", "this user may not read it", "grant Read on it", AuthError.exit_code)
+    else:
+        found.ok(topic, "control", f"is there, {facts.partitions} partitions")
+
+
 def offsets(
     found: Findings,
     settings: Settings,

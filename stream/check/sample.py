@@ -1,6 +1,7 @@
 """What samples of one topic hold: read as `run` would read them, and counted.
 
-No identity leaves this module: only counts, column names, segment codes and reasons do.
+Only counts, column names, segment codes and reasons are for people. A few identities are kept to look them up at retail.red, and
+which rows of references are pointed at; neither is ever shown.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from stream.core.claims import CODE, REFERENCE
 from stream.core.decode import DecodeSpec, TopicDecoder, row_key
 from stream.core.mapping import Partly, Refusal, RowMapping
 from stream.core.model import (
     MISSING,
     Change,
+    Claim,
     Columns,
     Decoded,
     Halt,
@@ -27,6 +30,9 @@ from stream.core.model import (
 )
 
 SEGMENTS_MAX: Final = 10_000
+POINTED_MAX: Final = 10_000
+IDENTITIES_MAX: Final = 5
+"""Of each kind, to be looked up."""
 _SCHEMA_HEADERS: Final = {
     "__value_schema_id": "confluent_guid_header",
     "apicurio.value.globalId": "apicurio_global_id_header",
@@ -35,6 +41,14 @@ _SCHEMA_HEADERS: Final = {
 
 Fetch = Callable[[SchemaId], str | None]
 """The registry's answer; raises SegstreamError."""
+
+Code = Callable[[str], str]
+"""The code of a claim's segment, "" where it is not known."""
+
+
+def plain_code(segment: str) -> str:
+    """Of a segment that is named by its code."""
+    return segment[len(CODE) :] if segment.startswith(CODE) else ""
 
 
 @dataclass(slots=True)
@@ -47,6 +61,7 @@ class Seen:
     segments: code to the partitions in which rows say it. placed: keys that stand in more than one partition.
     befores: (op, kind) of the old rows: real, stand-ins, part, null. latest: the newest such kind by op.
     fake_keys: deletes whose key holds stand-ins for mapped columns.
+    identities: a few emails and numbers by kind. pointed: by reference, the keys that rows point at.
     """
 
     records: int = 0
@@ -68,6 +83,8 @@ class Seen:
     fake_keys: int = 0
     newest_ms: int = 0
     needs: SchemaId | None = None
+    identities: dict[str, dict[str, None]] = field(default_factory=dict, repr=False)
+    pointed: dict[str, dict[str, None]] = field(default_factory=dict, repr=False)
 
 
 def _note(into: dict[str, tuple[int, str]], reason: str, detail: str) -> None:
@@ -75,20 +92,22 @@ def _note(into: dict[str, tuple[int, str]], reason: str, detail: str) -> None:
     into[reason] = (count + 1, first)
 
 
-def read(spec: DecodeSpec, mapping: RowMapping, slices: Sequence[Slice], fetch: Fetch | None) -> Seen:
+def read(
+    spec: DecodeSpec, mapping: RowMapping, slices: Sequence[Slice], fetch: Fetch | None, code: Code = plain_code
+) -> Seen:
     """Count what these slices hold. Raises the SegstreamError of `fetch`."""
     seen = Seen()
     decoder = TopicDecoder(spec)
-    members: set[tuple[str, str]] = set()
+    members: set[Any] = set()
     places: dict[bytes, int] = {}
     for one in slices:
         seen.records += len(one.offsets)
         for i, value in enumerate(one.values):
             if value is not None:
                 _form(seen, value, one.headers(i))
-        items = _decoded(decoder, one, fetch, seen)
+        items, seen.needs = decoded(decoder, one, fetch, seen.needs)
         for item, at_ms in zip(items, one.timestamps_ms, strict=False):
-            _item(seen, mapping, item, one.tp.partition, at_ms, members)
+            _item(seen, mapping, item, one.tp.partition, at_ms, members, code)
             key = item.key if isinstance(item, (Change, Tombstone)) else None
             if key is not None and places.setdefault(row_key(key), one.tp.partition) != one.tp.partition:
                 seen.placed += 1
@@ -100,19 +119,21 @@ def other_envelope(spec: DecodeSpec, slices: Sequence[Slice], fetch: Fetch | Non
     """How many of these records the other envelope setting would read as row changes."""
     other = replace(spec, envelope="unwrapped" if spec.envelope == "debezium" else "debezium")
     decoder = TopicDecoder(other)
-    return sum(isinstance(item, Change) for one in slices for item in _decoded(decoder, one, fetch, Seen()))
+    return sum(isinstance(item, Change) for one in slices for item in decoded(decoder, one, fetch)[0])
 
 
-def _decoded(decoder: TopicDecoder, one: Slice, fetch: Fetch | None, seen: Seen) -> list[Decoded]:
+def decoded(
+    decoder: TopicDecoder, one: Slice, fetch: Fetch | None, needed: SchemaId | None = None
+) -> tuple[list[Decoded], SchemaId | None]:
+    """The slice's items, and a schema that could not be asked for: this one, or `needed` before. Raises what `fetch` does."""
     items: list[Decoded] = []
     while True:
         found = decoder.decode(one, len(items))
         items += found.items
         if found.needs is None:
-            return items
+            return items, needed
         if fetch is None:
-            seen.needs = found.needs
-            return items
+            return items, found.needs
         decoder.learn(found.needs, fetch(found.needs))
 
 
@@ -137,7 +158,7 @@ def _form(seen: Seen, value: bytes, headers: Sequence[tuple[str, bytes | None]])
 
 
 def _item(
-    seen: Seen, mapping: RowMapping, item: Decoded, partition: int, at_ms: int, members: set[tuple[str, str]]
+    seen: Seen, mapping: RowMapping, item: Decoded, partition: int, at_ms: int, members: set[Any], code: Code
 ) -> None:
     if isinstance(item, Unreadable):
         _note(seen.unreadable, item.reason, item.detail)
@@ -152,11 +173,11 @@ def _item(
     else:
         seen.ops[item.op] += 1
         seen.newest_ms = max(seen.newest_ms, item.ts_ms)
-        _change(seen, mapping, item, partition, at_ms, members)
+        _change(seen, mapping, item, partition, at_ms, members, code)
 
 
 def _change(
-    seen: Seen, mapping: RowMapping, item: Change, partition: int, at_ms: int, members: set[tuple[str, str]]
+    seen: Seen, mapping: RowMapping, item: Change, partition: int, at_ms: int, members: set[Any], code: Code
 ) -> None:
     after = item.after if item.op != "d" else None
     if item.key is None:
@@ -186,8 +207,25 @@ def _change(
     else:
         seen.says["membership"] += 1
         members.add(said)
-        if said[0] in seen.segments or len(seen.segments) < SEGMENTS_MAX:
-            seen.segments.setdefault(said[0], set()).add(partition)
+        if isinstance(said, Claim):
+            _claim(seen, said)
+        segment = code(said.segment) if isinstance(said, Claim) else said[0]
+        if segment and (segment in seen.segments or len(seen.segments) < SEGMENTS_MAX):
+            seen.segments.setdefault(segment, set()).add(partition)
+
+
+def _claim(seen: Seen, claim: Claim) -> None:
+    for term in (claim.segment, *claim.terms):
+        kind, value = term.split(":", 1)
+        if term.startswith(REFERENCE):
+            name, key = value.split(":", 1)
+            pointed = seen.pointed.setdefault(name, {})
+            if len(pointed) < POINTED_MAX:
+                pointed[key] = None
+        elif kind in ("email", "number"):
+            known = seen.identities.setdefault(kind, {})
+            if len(known) < IDENTITIES_MAX:
+                known[value] = None
 
 
 def _fake(value: Any) -> bool:

@@ -2,21 +2,17 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import confluent_kafka as ck
 import pytest
+from check_trial import SOURCE, Bench, failed, of
 
-from stream import cli
-from stream.check import Finding, Findings, as_table, as_text
+from stream.check import Findings, as_table, as_text
 from stream.demo.broker import EmbeddedBroker
-from stream.sandbox.config import CLIENT_SECRET, SandboxConfig
+from stream.sandbox.config import SandboxConfig
 from stream.sandbox.server import Sandbox
-
-SOURCE = {"connector": "postgresql", "ts_ms": 1_795_000_000_000, "snapshot": "false", "sequence": '["1","1"]'}
-NUMBERS = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -39,68 +35,9 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.edge.probe.FIRST_CALL_TIMEOUT_S", 3.0)
 
 
-class Bench:
-    """One topic of its own, a settings file, and the command."""
-
-    def __init__(
-        self, broker: EmbeddedBroker, sandbox: Sandbox, folder: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        self.broker = broker
-        self.folder = folder
-        self.capsys = capsys
-        self.topic = f"shop{next(NUMBERS)}.public.segment_members"
-        (folder / "secret").write_text(CLIENT_SECRET)
-        self.producer = broker.producer()
-        self.table: dict[str, Any] = {"segment": {"column": "segment"}, "member": {"id": "customer"}}
-        self.settings: dict[str, Any] = {
-            "kafka": {"bootstrap.servers": broker.address, "group.id": f"group{next(NUMBERS)}"},
-            "retail_red": {
-                "merchant": "10006",
-                "client_id": "sandbox",
-                "client_secret_file": str(folder / "secret"),
-                "urls": dict.fromkeys(("auth", "segmentation", "customer"), sandbox.url),
-                "api_timeout_s": 3,
-            },
-            "transactions": False,
-            "state": {"create_topics": False},
-            "start": "beginning",
-        }
-
-    def send(self, key: Any, value: Any, partition: int = 0) -> None:
-        key_bytes = None if key is None else json.dumps(key).encode()
-        data = value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
-        self.producer.produce(self.topic, key=key_bytes, value=data, partition=partition)
-
-    def row(self, key: Any, after: Any, *, op: str = "c", before: Any = None, partition: int = 0) -> None:
-        self.send(key, {"op": op, "before": before, "after": after, "source": SOURCE}, partition)
-
-    def some_rows(self) -> None:
-        for i in range(1, 9):
-            self.row({"id": i}, {"id": i, "segment": "gold", "customer": f"c-{i}"}, partition=i % 4)
-
-    def check(self) -> tuple[int, list[Finding]]:
-        assert self.producer.flush(10) == 0
-        self.settings.setdefault("tables", {self.topic: self.table})
-        (self.folder / "settings.yaml").write_text(json.dumps(self.settings))
-        code = cli.main(["check", "-c", str(self.folder / "settings.yaml"), "--json"])
-        out = json.loads(self.capsys.readouterr().out)
-        assert out["exit_code"] == code
-        return code, [Finding(**line) for line in out["findings"]]
-
-
 @pytest.fixture
 def bench(broker: EmbeddedBroker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Bench:
     return Bench(broker, sandbox, tmp_path, capsys)
-
-
-def of(found: list[Finding], what: str, level: str | None = None) -> Finding:
-    """The one finding of this kind."""
-    (one,) = [line for line in found if line.what == what and level in (None, line.level)]
-    return one
-
-
-def failed(found: list[Finding]) -> list[str]:
-    return [line.what for line in found if line.level == "fail"]
 
 
 def test_what_fits_together_ends_with_0(bench: Bench) -> None:

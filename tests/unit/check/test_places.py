@@ -91,3 +91,23 @@ def test_a_topic_that_may_not_be_created_by_settings_comes_with_its_command() ->
     line = own(facts(0), create=False)
     assert line.level == "warn"
     assert line.advice.startswith("kafka-topics --create --topic g-rows --partitions 2")
+
+
+@pytest.mark.parametrize(
+    ("of", "create", "level", "code"),
+    [
+        (facts(0), True, "ok", 0),
+        (facts(0), False, "ok", 0),
+        (facts(1, cleanup_policy="compact"), True, "ok", 0),
+        (facts(4, operations=None, cleanup_policy="compact"), True, "ok", 0),
+        (TopicFacts(1, None, None, None), True, "ok", 0),
+        (facts(1, cleanup_policy="delete"), True, "fail", 65),
+        (facts(1, operations=frozenset({"write"}), cleanup_policy="compact"), True, "fail", 77),
+    ],
+)
+def test_the_control_topic_need_not_be_there(of: TopicFacts, create: bool, level: str, code: int) -> None:  # noqa: FBT001 - a case
+    found = Findings()
+    places.control(found, "g-control", of, create=create)
+    (line,) = found.lines
+    assert (line.level, line.code) == (level, code)
+    assert ("kafka-topics --create" in line.advice) is (not create)
