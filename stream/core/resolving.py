@@ -207,7 +207,12 @@ class Resolving:
         """A look-up ended: the rows that waited for it are resolved again."""
         self._now_s, self._wall_ms = now_s, wall_ms
         for ref in self.resolver.settle(outcome, now_s, wall_ms, jitter, self.interested):
-            self._once_more(ref)
+            if ref[0].table.whole:
+                self._once_more(ref)
+            else:
+                self._again.append(
+                    ref
+                )  # who says what is being counted: a membership that is touched now would be lost
 
     def references_changed(self, name: str, keys: Iterable[str]) -> None:
         """These rows of a reference appeared or changed."""

@@ -1,0 +1,41 @@
+"""Members who are named by something else, where two things happen at once: by hand, step by step."""
+
+from __future__ import annotations
+
+import pytest
+from engine_hand import Hand
+from test_engine_identity import by_email, customer
+
+from stream.core import engine
+from stream.core.model import LookupOutcome
+
+
+def test_an_answer_that_comes_while_rows_are_counted_waits_for_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = by_email()
+    hand.feed(hand.put(1, "gold", "a@x"))
+    hand.look()
+    hand.settle()
+    for n in range(2, 20):
+        hand.feed(hand.put(n, "gold", f"b{n}@x"))
+    hand.look(*[customer("c1" if n == 19 else f"c{n}", f"b{n}@x") for n in range(2, 20)])
+    hand.done()
+    monkeypatch.setattr(engine, "COUNT_AT_ONCE_MAX", 1)
+    hand.boot()
+    hand.own()
+    hand.restore()
+    while not hand.lookups:
+        hand.step(30)  # so the wait after an unclean end is over, too
+    assert not hand.engine.tables()[0].whole
+    found = LookupOutcome(
+        hand.lookups[0], "answered", (customer("c1", "a@x"),), *(True, 200, "", "", None, hand.now, 0.0)
+    )
+    hand.engine.looked_up(found, hand.now, int(hand.now * 1000), 0.5)
+    while not hand.engine.tables()[0].whole:
+        hand.step()
+    hand.settle()
+    assert [call.members for call in hand.sent] == [("c1",)]
+    hand.answer(hand.sent[0])
+    hand.settle()
+    # row 19 says the same: it is no end of the membership that row 1 leaves
+    hand.feed(hand.cut(1))
+    assert hand.only().op == "add"
