@@ -41,7 +41,8 @@ class Delivery:
 
     refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people;
     missing(code) when retail.red has no such segment, and says what becomes of that; deleted(code) whether the source
-    ended that segment, so that nobody is in it. existed: segments that were there.
+    ended that segment, so that nobody is in it. existed: segments that were there; vanished: those of them that were found
+    missing, until the caller takes them.
     delivered collects, for each accepted call, when it was accepted (the caller's `wall_s` of settle) and the source time
     (ms) of each row's event in it, negative for one of a snapshot.
     """
@@ -64,6 +65,7 @@ class Delivery:
         self._missing_says: Final = missing
         self._deleted: Final = deleted
         self.existed: set[str] = set()
+        self.vanished: list[str] = []
         self.lanes: Final = Lanes(limits)
         self.flights: Final[dict[int, Flight]] = {}
         self.delivered: list[tuple[float, list[int]]] = []
@@ -332,6 +334,8 @@ class Delivery:
             self._missing[segment] = None
             says = self._missing_says(segment.code)
             if segment.missing_attempts == 1:
+                if segment.code in self.existed:
+                    self.vanished.append(segment.code)
                 self._alarm("segment_missing", f"segment {segment.code} does not exist at retail.red: {says}")
         for standing in flight.standings:
             if standing.gen >= 0:

@@ -369,6 +369,9 @@ class Engine:
         """A definition ended."""
         self.delivery.tick(now_s)
         self.catalog.settle(outcome, now_s, jitter)
+        code = outcome.definition.code
+        if outcome.kind == "done" and outcome.reason == "created" and code in self.delivery.existed:
+            self.resolving.void(code)
 
     def accept_code(self, code: str) -> None:
         """The operator accepts that a segment has this code, now or later: its members move there once its reference says so.
@@ -406,7 +409,10 @@ class Engine:
         """What is to be done now. wall_ms: the wall clock, for forgetting alone."""
         self.delivery.tick(now_s)
         tables = self.tables()
-        self.resolving.turn(tables, now_s, wall_ms)
+        for code in self.delivery.vanished:
+            self.resolving.void(code)
+        self.delivery.vanished.clear()
+        self.resolving.turn(tables, now_s, wall_ms, room=self.standings() < self.limits.standings_max)
         if self.references_ready:
             for table in tables:
                 table.count(COUNT_AT_ONCE_MAX)

@@ -41,6 +41,8 @@ class Resolving:
         self._again: deque[RowRef] = deque()
         self._changed: set[str] = set()
         self._gone: set[str] = set()
+        self._void: set[str] = set()
+        self._room = True
         self._sweep: Iterator[RowRef | None] | None = None
         self._sweep_began_s = 0.0
         self._sweep_after_s = float("-inf")
@@ -289,6 +291,10 @@ class Resolving:
         table.put_away(standing)
         return True
 
+    def void(self, code: str) -> None:
+        """This segment was away: whoever was in it is in it no more, and what rows were told of it counts as unknown."""
+        self._void.add(code)
+
     def _leave(self, row: Row, membership: Membership) -> None:
         """The row says this no more, and nothing is owed for that: there is no such customer."""
         table = row.part.table
@@ -305,9 +311,9 @@ class Resolving:
 
     # ---- every row -----------------------------------------------------------------------------------------------
 
-    def turn(self, tables: Iterable[RowTable], now_s: float, wall_ms: int) -> None:
-        """Resolve again what changed, some rows at a time."""
-        self._now_s, self._wall_ms = now_s, wall_ms
+    def turn(self, tables: Iterable[RowTable], now_s: float, wall_ms: int, *, room: bool = True) -> None:
+        """Resolve again what changed, some rows at a time. room: whether memberships may be taken into work by a sweep."""
+        self._now_s, self._wall_ms, self._room = now_s, wall_ms, room
         self.resolver.tick(now_s)
         tables = list(tables)
         whole = [table for table in tables if table.whole]
@@ -321,12 +327,13 @@ class Resolving:
             else:
                 self._once_more(ref)
         # rows of a table that is half counted were compared with what was true then: they are swept once it is whole
-        if self._sweep is None and not counting and (self._changed or self._gone) and now_s >= self._sweep_after_s:
+        if self._sweep is None and not counting and self._unswept and now_s >= self._sweep_after_s:
             changed, self._changed = self._changed, set()
             gone, self._gone = self._gone, set()
-            self._sweep = self._swept(whole, changed, gone)
+            void, self._void = self._void, set()
+            self._sweep = self._swept(whole, changed, gone, void)
             self._sweep_began_s = now_s
-        if self._sweep is not None and self.resolver.fresh < FRESH_MAX:
+        if self._sweep is not None and room and self.resolver.fresh < FRESH_MAX:
             for _ in range(AGAIN_AT_ONCE_MAX):
                 try:
                     ref_or_none = next(self._sweep)
@@ -337,16 +344,27 @@ class Resolving:
                 if ref_or_none is not None:
                     self._once_more(ref_or_none)
 
-    def _swept(self, tables: list[RowTable], changed: set[str], gone: set[str]) -> Iterator[RowRef | None]:
-        """Every row whose reference changed, or whose customer is gone; one step a row."""
+    @property
+    def _unswept(self) -> bool:
+        return bool(self._changed or self._gone or self._void)
+
+    def _swept(
+        self, tables: list[RowTable], changed: set[str], gone: set[str], void: set[str]
+    ) -> Iterator[RowRef | None]:
+        """Every row whose reference changed, or whose customer or segment is gone; one step a row."""
         for table in tables:
             for part in list(table.parts.values()):
                 for key in [*part.working, *(key for key in list(part.rows) if key not in part.working)]:
-                    yield self._affected(part, key, changed, gone) if table.alive else None
+                    yield self._affected(part, key, changed, gone, void) if table.alive else None
 
-    def _affected(self, part: Part, key: bytes, changed: set[str], gone: set[str]) -> RowRef | None:
+    def _affected(self, part: Part, key: bytes, changed: set[str], gone: set[str], void: set[str]) -> RowRef | None:
         row = part.row_at(key)
-        if row is None or row.claim is None:
+        if row is None:
+            return None
+        if row.says is not None and row.says[0] in void and row.told.get(row.says) == PRESENT:
+            part.working[key] = row
+            part.table.touch(row, row.says, 0)
+        if row.claim is None:
             return None
         claim = row.claim
         if row.says is not None and row.says[1] in gone and not claim.terms[0].startswith("id:"):
@@ -361,4 +379,5 @@ class Resolving:
     @property
     def busy(self) -> bool:
         """Whether rows are to be looked at now."""
-        return (bool(self._again) and self.resolver.fresh < FRESH_MAX) or self._sweep is not None
+        # while many wait for their first answer, or for a call's, there is nothing to do but to wait for these
+        return (bool(self._again) or (self._sweep is not None and self._room)) and self.resolver.fresh < FRESH_MAX

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from engine_hand import Hand
-from test_engine_identity import by_email, customer
+from test_engine_identity import by_email, customer, row
 
 from stream.core import engine
-from stream.core.model import LookupOutcome
+from stream.core.model import Definition, DefinitionOutcome, LookupOutcome
 
 
 def test_an_answer_that_comes_while_rows_are_counted_waits_for_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +39,31 @@ def test_an_answer_that_comes_while_rows_are_counted_waits_for_the_count(monkeyp
     # row 19 says the same: it is no end of the membership that row 1 leaves
     hand.feed(hand.cut(1))
     assert hand.only().op == "add"
+
+
+def test_members_of_a_segment_that_was_deleted_there_wait_and_follow_when_it_is_back() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.put(2, "gold", "c2"))
+    hand.done(404)
+    assert hand.engine.pending()["segment_missing"] == 2
+    assert {row(hand, n).told for n in (1, 2)} == {"unknown"}
+    # also those of whom the next process knows nothing else
+    hand.crash()
+    assert sorted(member for call in hand.sent for member in call.members) == ["c1", "c2"]
+    for call in hand.sent:
+        hand.answer(call)
+    hand.settle()
+    assert {row(hand, n).told for n in (1, 2)} == {"present"}
+
+
+def test_a_segment_that_is_created_anew_is_filled_anew() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    anew = Definition(1, "define", "gold", "gold", None, active=False)
+    hand.engine.defined(DefinitionOutcome(anew, "done", 201, "created", "", None, hand.now, 0.0), hand.now, 0.5)
+    assert hand.done().members == ("c1",)
+    hand.engine.defined(DefinitionOutcome(anew, "done", 200, "unchanged", "", None, hand.now, 0.0), hand.now, 0.5)
+    assert hand.settle(100) == []
