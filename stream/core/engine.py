@@ -455,11 +455,12 @@ class Engine:
     def next_s(self, now_s: float) -> float:
         """When effects() is worth calling again though no fact arrived."""
         next_s = min(self.delivery.next_s(behind=self.behind), self.commits.next_s(self._parts.values()))
-        next_s = min(next_s, now_s if self.resolving.busy else self.resolving.resolver.next_s())
+        busy = self.references_ready and self.resolving.busy
+        next_s = min(next_s, now_s if busy else self.resolving.resolver.next_s())
         if self._may_define:
             next_s = min(next_s, self.catalog.next_s(now_s))
         for table in self.tables():
-            if table.counting:
+            if table.counting and self.references_ready:
                 return now_s
             if not table.open:
                 waits = [p.quiet_until_s for p in table.parts.values() if p.quiet_until_s > now_s]

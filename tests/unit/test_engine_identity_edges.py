@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from engine_hand import Hand
-from test_engine_identity import by_email, customer, row
+from test_engine_identity import REFERRED, by_email, customer, row
 
 from stream.core import engine
 from stream.core.model import Definition, DefinitionOutcome, LookupOutcome
@@ -67,3 +67,12 @@ def test_a_segment_that_is_created_anew_is_filled_anew() -> None:
     assert hand.done().members == ("c1",)
     hand.engine.defined(DefinitionOutcome(anew, "done", 200, "unchanged", "", None, hand.now, 0.0), hand.now, 0.5)
     assert hand.settle(100) == []
+
+
+def test_waiting_for_the_references_does_not_spin() -> None:
+    hand = Hand(members=REFERRED, references={"customers": (("email",), {})})
+    hand.engine.references_ready = False
+    hand.own()
+    hand.restore()
+    hand.settle()
+    assert hand.engine.next_s(hand.now) >= hand.now + 1.0
