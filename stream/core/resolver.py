@@ -32,6 +32,7 @@ AMBIGUOUS: Final = "customer_ambiguous"
 UNCERTAIN: Final = "customer_uncertain"
 NO_CUSTOMER_ROW: Final = "customer_reference"
 NO_SEGMENT_ROW: Final = "segment_reference"
+OTHER_OWNER: Final = "segment_owner"
 
 UNANSWERED: Final = frozenset({LOOKUP, LOOKUP_FAILED})
 WHY: Final = {"missing": MISSING, "ambiguous": AMBIGUOUS, "uncertain": UNCERTAIN}

@@ -12,7 +12,7 @@ from typing import Final
 
 from stream.core.claims import REFERENCE
 from stream.core.model import Claim, Lookup, LookupOutcome, Membership
-from stream.core.resolver import LOOKUP, MISSING, NO_SEGMENT_ROW, UNANSWERED, UNKNOWN, Resolver
+from stream.core.resolver import LOOKUP, MISSING, NO_SEGMENT_ROW, OTHER_OWNER, UNANSWERED, UNKNOWN, Resolver
 from stream.core.rows import IDLE, PRESENT, Event, Part, Row, RowRef, Standing, load
 from stream.core.table import RowTable
 
@@ -122,8 +122,9 @@ class Resolving:
             elif not customer:
                 why = reason
             elif problem := self._claimed(row.part, code):
+                # the row is stored like any other in the end: it must not look as if it said nothing
                 self._halt(row.part.tp.topic, problem)
-                return
+                why = OTHER_OWNER
             else:
                 found = (code, customer)
         if event or (found is not None and found != row.says):
@@ -255,7 +256,7 @@ class Resolving:
             return
         row.part.table.waits[row.waits] += 1
         nobody = row.claim is not None and not resolver.expand(row.claim.terms)[0]
-        if row.waits in UNANSWERED or row.waits.endswith("_reference") or nobody:
+        if row.waits in UNANSWERED or row.waits == OTHER_OWNER or row.waits.endswith("_reference") or nobody:
             self._again.append(ref)
             return
         for claim in (*((row.claim,) if row.claim is not None else ()), *row.formers):

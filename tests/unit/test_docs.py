@@ -70,7 +70,7 @@ def test_every_alarm_is_explained() -> None:
 
 def test_every_reason_of_a_pending_row_is_explained() -> None:
     waits = {resolver.LOOKUP, resolver.NO_CUSTOMER_ROW, resolver.NO_SEGMENT_ROW, resolver.UNKNOWN, SEGMENT_MISSING}
-    waits |= {*resolver.UNANSWERED, *resolver.WHY.values()}
+    waits |= {resolver.OTHER_OWNER, *resolver.UNANSWERED, *resolver.WHY.values()}
     assert first_column(section("Pending rows")) == waits
 
 

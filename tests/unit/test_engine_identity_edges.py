@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 from engine_hand import Hand
-from test_engine_identity import REFERRED, by_email, customer, row
+from test_engine_identity import EMAIL, REFERRED, by_email, customer, row
 
 from stream.core import engine
+from stream.core.claims import mapping
+from stream.core.mapping import TableRule
 from stream.core.model import Definition, DefinitionOutcome, LookupOutcome
+from stream.core.owners import TableSpec
 
 
 def test_an_answer_that_comes_while_rows_are_counted_waits_for_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +79,26 @@ def test_waiting_for_the_references_does_not_spin() -> None:
     hand.restore()
     hand.settle()
     assert hand.engine.next_s(hand.now) >= hand.now + 1.0
+
+
+def test_a_row_whose_segment_has_another_owner_waits_though_it_is_stored() -> None:
+    hand = Hand(members=EMAIL, partitions=2, references={"segments": (("code",), {"1": ("gold",), "2": ("gold",)})})
+    rule = TableRule((("column", "segment"),), EMAIL, partitioned_by="segment", segment_reference="segments")
+    hand.spec = TableSpec(mapping(rule), sole=False)
+    hand.key = lambda row: {"segment": row}  # type: ignore[method-assign]  # the key of a table routed by segment
+    hand.start()
+    hand.feed(hand.put(1, 1, "a@x"))  # type: ignore[arg-type]
+    hand.look(customer("c1", "a@x"))
+    hand.done()
+    hand.feed(hand.put(2, 2, "a@x"), partition=1)  # type: ignore[arg-type]
+    hand.settle()
+    assert "segment gold is fed by" in hand.engine.halted["rows"]
+    hand.settle(1000)  # longer than a row may hold its offset
+    stored = hand.stored(2, 1)
+    assert stored is not None
+    assert stored.waits == "segment_owner"
+    # once nothing contradicts it, it says what it says
+    hand.tables["segments"]["2"] = ("silver",)
+    hand.crash()
+    hand.look(customer("c1", "a@x"))
+    assert [(call.segment, call.members) for call in hand.settle()] == [("silver", ("c1",))]
