@@ -43,6 +43,8 @@ class NamedInstance(Instance):
 
     def _beside(self, now_s: float) -> None:
         self.reader.step(self.engine, now_s)
+        if not self.reader.ready:
+            self.wake(0.05)  # a turn of the loop reads on, whatever the engine waits for
         if self.told and self.reader.ready:
             for code in self.told:
                 self.engine.accept_code(code)
