@@ -142,7 +142,9 @@ def the_gone_stay_elsewhere(patch: Patch) -> None:
     """Other rows of a customer who is gone are left as they are."""
     affected = Resolving._affected
     patch.setattr(
-        Resolving, "_affected", lambda self, part, key, changed, _gone: affected(self, part, key, changed, set())
+        Resolving,
+        "_affected",
+        lambda self, part, key, changed, _gone, void: affected(self, part, key, changed, set(), void),
     )
 
 
