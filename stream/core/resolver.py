@@ -298,11 +298,13 @@ class Resolver:
                     self._rest(place, wait, known[1], known[2] - self._now_s)
                 asked = asked or known[1] != MISSING
                 continue
-            new = place not in self._waits
+            waits = self._waits.get(place)
+            new, joins = waits is None, waits is not None and ref not in waits.refs
             wait = self._add(place, value, ref)
             if not new:
                 asked = asked or wait.why != MISSING or not wait.answered
-                if not rests and wait.state == RESTING and not wait.answered:
+                # what was answered long ago, for another row, is no answer for this one
+                if not rests and wait.state == RESTING and (joins or not wait.answered):
                     wait.state = DUE
                     self._due.append(place)
             elif rests:
@@ -327,6 +329,19 @@ class Resolver:
             wait.refs.append(ref)
             wait.refs = _compact(wait.refs)
         return wait
+
+    def leave(self, ref: RowRef, claim: Claim) -> None:
+        """This row does not wait for the claim's references any more: thousands may point to one, and none would ever go."""
+        for one in (claim.segment, *claim.terms):
+            wait = self._waits.get(one) if one.startswith(REFERENCE) else None
+            if wait is None or ref not in wait.refs:
+                continue
+            if isinstance(wait.refs, dict):
+                del wait.refs[ref]
+            else:
+                wait.refs.remove(ref)
+            if not wait.refs:
+                del self._waits[one]
 
     def _delay_s(self, age_ms: float) -> float:
         limits = self._limits

@@ -91,6 +91,8 @@ class Resolving:
             and row.says is not None
             and row.via == self.resolver.via(claim)
         )
+        if old is not None and row.waits is not None and old != claim:
+            self.resolver.leave((part, key), old)
         row.claim = claim
         if claim in row.formers:
             row.formers.remove(claim)
@@ -151,9 +153,11 @@ class Resolving:
             customer, reason = self.resolver.customer(former.terms)
             if code and customer:
                 row.formers.remove(former)
+                self.resolver.leave((row.part, row.key), former)
                 row.part.table.touch(row, (code, customer), 0)
             elif reason == MISSING and self.resolver.answered(former.terms):
                 row.formers.remove(former)
+                self.resolver.leave((row.part, row.key), former)
             else:
                 why = reason or NO_SEGMENT_ROW
                 self.resolver.soon(former.terms)
@@ -165,6 +169,8 @@ class Resolving:
         if row.waits != why:
             changed = True
             self._note(row, why)
+            if why is None and row.claim is not None:
+                self.resolver.leave((part, row.key), row.claim)
         if why is not None:
             ref = (part, row.key)
             for claim in (*((row.claim,) if row.claim is not None else ()), *row.formers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from engine_hand import Hand
-from test_engine_identity import EMAIL, REFERRED, by_email, customer, row
+from test_engine_identity import EMAIL, REFERRED, by_email, customer, referred, row
 
 from stream.core import engine
 from stream.core.claims import mapping
@@ -102,3 +102,37 @@ def test_a_row_whose_segment_has_another_owner_waits_though_it_is_stored() -> No
     hand.crash()
     hand.look(customer("c1", "a@x"))
     assert [(call.segment, call.members) for call in hand.settle()] == [("silver", ("c1",))]
+
+
+def test_a_new_row_of_somebody_who_was_missing_long_ago_is_asked_for_soon() -> None:
+    hand = by_email()
+    hand.feed(hand.put(1, "gold", "a@x"))
+    hand.look()
+    for _ in range(40):
+        while not hand.lookups:
+            hand.settle(600)
+        hand.look()
+    hand.settle(60)
+    assert hand.lookups == []
+    hand.feed(hand.put(2, "silver", "a@x"))
+    hand.settle(2)
+    hand.look(customer("c1", "a@x"))
+    assert sorted(call.segment for call in hand.settle()) == ["gold", "silver"]
+
+
+def test_rows_that_were_resolved_wait_for_no_reference() -> None:
+    hand = referred({"42": (None, "a@x")}, {"1": ("gold",)})
+    for n in range(3):
+        hand.feed(hand.put(n, 1, 42))  # type: ignore[arg-type]
+    hand.look(customer("c1", "a@x"))
+    hand.done()
+    assert hand.engine.resolving.resolver.waiting() == 0
+    # nor does one that was deleted, or means somebody else now, while it waited
+    hand.feed(hand.put(9, 2, 43))  # type: ignore[arg-type]
+    hand.settle()
+    hand.feed(hand.put(9, 2, 44, op="u"))  # type: ignore[arg-type]
+    hand.settle()
+    assert hand.engine.resolving.resolver.waiting() == 2
+    hand.feed(hand.cut(9))
+    hand.settle()
+    assert hand.engine.resolving.resolver.waiting() == 0
