@@ -102,6 +102,7 @@ def produce(address: str, topic: str, records: Iterator[tuple[bytes, bytes | Non
     producer = ck.Producer(
         {
             "bootstrap.servers": address,
+            "enable.idempotence": True,
             "linger.ms": 20,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 500_000,

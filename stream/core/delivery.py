@@ -15,10 +15,18 @@ from stream.core.batch import MEMBER_BYTES, Lane, Lanes, Segment
 from stream.core.effects import Send
 from stream.core.limits import Limits
 from stream.core.model import Call, Op, Outcome
-from stream.core.rows import FLIGHT, HELD, IDLE, QUEUED, SETTLING, WAITING, Standing
+from stream.core.rows import (
+    FLIGHT,
+    HELD,
+    IDLE,
+    QUEUED,
+    SEGMENT_DELETED,
+    SEGMENT_MISSING,
+    SETTLING,
+    WAITING,
+    Standing,
+)
 from stream.core.verdict import Verdict, VerdictPolicy, judge
-
-SEGMENT_MISSING: Final = "segment_missing"
 
 SLOT_LOOK_S: Final = 0.005
 """How soon answers are looked for while a due batch waits for a slot: a longer look would limit the requests a second."""
@@ -104,17 +112,19 @@ class Delivery:
         else:
             self.lanes.put(lane, standing, self._now_s)
 
-    def parked(self) -> int:
-        """Memberships whose segment does not exist at retail.red."""
-        return sum(len(segment.parked) for segment in self._missing)
-
     def pending(self) -> dict[str, int]:
         """Memberships that wait without holding an offset, by reason."""
-        return {SEGMENT_MISSING: self.parked()}
+        pending = {SEGMENT_MISSING: 0, SEGMENT_DELETED: 0}
+        for segment in self._missing:
+            pending[self._why(segment)] += len(segment.parked)
+        return pending
+
+    def _why(self, segment: Segment) -> str:
+        return SEGMENT_DELETED if segment.code in self.existed else SEGMENT_MISSING
 
     def _park(self, segment: Segment, standing: Standing) -> None:
         segment.parked[standing.membership] = standing.table
-        standing.table.set_aside(standing, SEGMENT_MISSING)
+        standing.table.set_aside(standing, self._why(segment))
 
     def _probe(self, segment: Segment, most: int) -> None:
         """Try a missing segment again with a few of its members."""

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 PRESENT: Final = "present"
 UNKNOWN: Final = "unknown"
 
+SEGMENT_MISSING: Final = "segment_missing"
+SEGMENT_DELETED: Final = "segment_deleted"
+"""Why a row is pending: retail.red has no such segment, and never had as far as is known; or it had, and somebody deleted it there.
+A process that starts knows the second by its rows alone."""
+
 # where a standing is: the one thing that may happen to it next
 IDLE, QUEUED, FLIGHT, SETTLING, WAITING, HELD = range(6)
 

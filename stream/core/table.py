@@ -12,7 +12,20 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Final
 
 from stream.core.model import Membership, Op, TopicPartition
-from stream.core.rows import HELD, IDLE, PRESENT, UNKNOWN, Count, Event, Part, Row, RowRef, Standing, load
+from stream.core.rows import (
+    HELD,
+    IDLE,
+    PRESENT,
+    SEGMENT_DELETED,
+    UNKNOWN,
+    Count,
+    Event,
+    Part,
+    Row,
+    RowRef,
+    Standing,
+    load,
+)
 
 COUNTS_MAX: Final = 100_000
 """Memberships that are counted in memory before they are put into the index."""
@@ -52,7 +65,7 @@ class RowTable:
         self.waits: Counter[str] = Counter()
         """Rows with a claim that is not resolved, by reason."""
         self.told_segments: set[str] = set()
-        """Segments that stored rows were told to be present in: they existed."""
+        """Segments that stored rows were told to be present in, or know to be deleted: they existed."""
         self._counting: Iterator[bool] | None = None
         self.late_until_s = 0.0
         self._enqueue = enqueue
@@ -291,6 +304,8 @@ class RowTable:
                     counts[row.says] = counts.get(row.says, 0) + 1
                 for membership, what in row.told.items():
                     if what == PRESENT:
+                        self.told_segments.add(membership[0])
+                    elif row.pending == SEGMENT_DELETED and len(row.told) == 1:
                         self.told_segments.add(membership[0])
                     if membership == row.says and what == PRESENT:
                         continue

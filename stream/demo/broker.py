@@ -20,7 +20,10 @@ class EmbeddedBroker:
         self._reader = ck.Consumer({"bootstrap.servers": self.address, "group.id": "demo-watch", "log_level": 0})
 
     def producer(self) -> ck.Producer:
-        return ck.Producer({"bootstrap.servers": self.address, "linger.ms": 5, "log_level": 0})
+        """Writes as a connector does: a repeated request must not bring older records behind newer ones."""
+        return ck.Producer(
+            {"bootstrap.servers": self.address, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
+        )
 
     def check_whole(self) -> None:
         """Raises Unavailable when the broker has dropped records: what follows would be a lie."""

@@ -18,6 +18,8 @@ from tests.sim.watch import Violation
 if TYPE_CHECKING:
     from tests.sim.named_play import NamedPlay
 
+AWAY = ("segment_missing", "segment_deleted")
+
 
 def expand(play: NamedPlay, terms: Any) -> tuple[list[tuple[str, str]], bool]:
     """Kind and value of each identity, in order of preference, by what the parents held last; whether a parent never was."""
@@ -133,14 +135,12 @@ def _unrepresented(play: NamedPlay, state: RowState, codes: set[str], who: str, 
     back = codes & set(play.shop.segments) and "segment_back" in world.acts
     if state.told == "present" and codes & set(play.shop.removed) and not back:
         return ""  # it was there, and went with its segment
-    if state.pending == "segment_missing" and state.segment in codes - set(play.shop.segments):
+    if state.pending in AWAY and state.segment in codes - set(play.shop.segments):
         return ""
     if not who:
         return "" if state.waits == why else f"nobody is meant ({why}), and it waits for {state.waits}"
     if not codes & set(play.shop.segments):
-        return (
-            "" if state.pending == "segment_missing" else f"no segment {codes}, and it is pending for {state.pending}"
-        )
+        return "" if state.pending in AWAY else f"no segment {codes}, and it is pending for {state.pending}"
     return f"{who} is not in {codes}; its state: {state}"
 
 
@@ -211,7 +211,8 @@ def compare(play: NamedPlay) -> None:
     for instance in play.instances:
         if instance.alive:
             told.update(instance.engine.pending())
-    del told["segment_missing"]
+    for why in AWAY:
+        del told[why]
     if +waits != +told:
         raise Violation("pending", f"stored rows wait for {waits}, and {told} are reported")
 

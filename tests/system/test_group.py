@@ -47,7 +47,10 @@ class Table:
         kafka.create_topic(self.topic, partitions)
 
     def _fresh(self) -> Producer:
-        return Producer({"bootstrap.servers": self._address, "linger.ms": 1, "log_level": 0})
+        # a topic that was just made refuses the first batch: without idempotence its repetition lands behind newer records
+        return Producer(
+            {"bootstrap.servers": self._address, "enable.idempotence": True, "linger.ms": 1, "log_level": 0}
+        )
 
     def raise_to(self, kafka: Stack, partitions: int) -> None:
         kafka.broker.admin.create_partitions([NewPartitions(self.topic, partitions)])[self.topic].result(10)

@@ -120,17 +120,17 @@ def test_a_segment_is_created_when_members_need_it_but_not_when_somebody_deleted
             await_equal(shop, always({"new-one": {"a"}}), running=one)
             shop.delete_segment("new-one")
             table.insert(2, "new-one", "b@example.com")
-            await_pending(one, 1, "segment_missing")
+            await_pending(one, 2, "segment_deleted")  # who was in it is in it no more
             assert "new-one" not in shop.segments()
             one.stop()
             table.insert(3, "new-one", "c@example.com")
             table.insert(4, "other", "c@example.com")
             one.start()
             await_equal(shop, always({"other": {"c"}}), running=one)
-            await_pending(one, 2, "segment_missing")
+            await_pending(one, 3, "segment_deleted")
             assert "new-one" not in shop.segments()
             shop.create_segment("new-one")
-            wanted = {"new-one": {"b", "c"}, "other": {"c"}}
+            wanted = {"new-one": {"a", "b", "c"}, "other": {"c"}}
             await_equal(shop, always(wanted), running=one)
             one.stop()
     table.drop()

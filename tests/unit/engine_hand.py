@@ -8,7 +8,7 @@ from typing import Any
 from stream.core.catalog import Plan
 from stream.core.claims import mapping
 from stream.core.decode.rowkey import row_key
-from stream.core.effects import Alarm, Ask, Bury, Commit, Restore, Restored, Send
+from stream.core.effects import Alarm, Ask, Bury, Commit, Define, Restore, Restored, Send
 from stream.core.engine import Engine
 from stream.core.identity import IdentityRule
 from stream.core.limits import Limits
@@ -18,6 +18,7 @@ from stream.core.model import (
     Change,
     Customer,
     Decoded,
+    Definition,
     ItemError,
     Lookup,
     LookupOutcome,
@@ -106,6 +107,7 @@ class Hand:
         self.engine.partitions_known(TOPIC, self.partitions)
         self.sent: list[Call] = []
         self.buried: list[Bury] = []
+        self.defined: list[Definition] = []
         self.alarms: list[Alarm] = []
         self.commits: list[Commit] = []
         self.asked: list[TopicPartition] = []
@@ -201,6 +203,8 @@ class Hand:
                 self.asked.extend(effect.tps)
             elif isinstance(effect, Ask):
                 self.lookups.append(effect.lookup)
+            elif isinstance(effect, Define):
+                self.defined.append(effect.definition)
             elif isinstance(effect, Bury):
                 self.buried.append(effect)
                 self.engine.buried(effect.token)

@@ -8,7 +8,7 @@ import pytest
 
 from stream import errors
 from stream.core import resolver, verdict
-from stream.core.delivery import SEGMENT_MISSING
+from stream.core.rows import SEGMENT_DELETED, SEGMENT_MISSING
 from stream.edge.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -69,8 +69,8 @@ def test_every_alarm_is_explained() -> None:
 
 
 def test_every_reason_of_a_pending_row_is_explained() -> None:
-    waits = {resolver.LOOKUP, resolver.NO_CUSTOMER_ROW, resolver.NO_SEGMENT_ROW, resolver.UNKNOWN, SEGMENT_MISSING}
-    waits |= {resolver.OTHER_OWNER, *resolver.UNANSWERED, *resolver.WHY.values()}
+    waits = {resolver.LOOKUP, resolver.NO_CUSTOMER_ROW, resolver.NO_SEGMENT_ROW, resolver.UNKNOWN}
+    waits |= {SEGMENT_MISSING, SEGMENT_DELETED, resolver.OTHER_OWNER, *resolver.UNANSWERED, *resolver.WHY.values()}
     assert first_column(section("Pending rows")) == waits
 
 

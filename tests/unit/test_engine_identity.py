@@ -534,4 +534,4 @@ def test_members_of_a_segment_that_somebody_deleted_there_wait() -> None:
     hand.feed(hand.cut(1))
     hand.done(404)
     assert row(hand, 1).others == [("gold", "c1", "unknown")]
-    assert hand.engine.pending()["segment_missing"] == 1
+    assert hand.engine.pending()["segment_deleted"] == 1

@@ -7,6 +7,7 @@ from engine_hand import Hand
 from test_engine_identity import EMAIL, REFERRED, by_email, customer, referred, row
 
 from stream.core import engine
+from stream.core.catalog import Plan
 from stream.core.claims import mapping
 from stream.core.mapping import TableRule
 from stream.core.model import Definition, DefinitionOutcome, LookupOutcome
@@ -50,7 +51,7 @@ def test_members_of_a_segment_that_was_deleted_there_wait_and_follow_when_it_is_
     hand.done()
     hand.feed(hand.put(2, "gold", "c2"))
     hand.done(404)
-    assert hand.engine.pending()["segment_missing"] == 2
+    assert hand.engine.pending()["segment_deleted"] == 2
     assert {row(hand, n).told for n in (1, 2)} == {"unknown"}
     # also those of whom the next process knows nothing else
     hand.crash()
@@ -59,6 +60,40 @@ def test_members_of_a_segment_that_was_deleted_there_wait_and_follow_when_it_is_
         hand.answer(call)
     hand.settle()
     assert {row(hand, n).told for n in (1, 2)} == {"present"}
+
+
+def test_a_segment_that_somebody_deleted_is_not_made_anew_by_the_next_process_either() -> None:
+    hand = Hand(segments_plan=Plan(create_missing=True)).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.put(2, "gold", "c2"))
+    hand.done(404)
+    hand.settle()
+    assert hand.defined == []
+    hand.crash()
+    assert [call.segment for call in hand.sent] == ["gold"]
+    hand.answer(hand.sent[0], 404)
+    hand.settle()
+    assert hand.defined == []
+    assert hand.engine.pending()["segment_deleted"] == 2
+    # one that was never there is created all the same
+    hand.feed(hand.put(3, "silver", "c3"))
+    hand.done(404)
+    assert [one.code for one in hand.defined] == ["silver"]
+
+
+def test_a_row_that_left_a_deleted_segment_does_not_keep_its_new_one_from_being_made() -> None:
+    hand = Hand(segments_plan=Plan(create_missing=True)).start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.feed(hand.put(1, "silver", "c1"))
+    hand.settle()
+    for life in range(2):
+        for call in hand.sent[1 - life :]:
+            hand.answer(call, 404)
+        hand.settle()
+        assert [one.code for one in hand.defined if one.code == "silver"] == ["silver"]
+        hand.crash()
 
 
 def test_a_segment_that_is_created_anew_is_filled_anew() -> None:
