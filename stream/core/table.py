@@ -303,9 +303,7 @@ class RowTable:
                 if row.says is not None:
                     counts[row.says] = counts.get(row.says, 0) + 1
                 for membership, what in row.told.items():
-                    if what == PRESENT:
-                        self.told_segments.add(membership[0])
-                    elif row.pending == SEGMENT_DELETED and len(row.told) == 1:
+                    if what == PRESENT or (row.pending == SEGMENT_DELETED and len(row.told) == 1):
                         self.told_segments.add(membership[0])
                     if membership == row.says and what == PRESENT:
                         continue
