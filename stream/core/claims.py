@@ -18,6 +18,11 @@ EMPTY: Final = frozenset({"identity_null", "identity_empty"})
 Said = Claim | Refusal | Partly | None
 
 
+def plain(claim: Claim) -> bool:
+    """Whether the row itself says segment and customer: nothing that changes elsewhere makes it mean another."""
+    return claim.segment.startswith(CODE) and claim.terms[0].startswith("id:")
+
+
 def term(kind: str, value: Any) -> str | Refusal:
     """One way to name a customer, as a claim's term; or why the value names nobody. kind: id, email, number or `ref:<name>`."""
     if kind != "email":

@@ -12,10 +12,13 @@ from typing import Final
 from stream.core.effects import Commit
 from stream.core.limits import Limits
 from stream.core.model import TopicPartition
-from stream.core.rows import Part, Row, load, store_form
+from stream.core.rows import Part, Row, RowRef, load, store_form
 from stream.core.rowstate import META_KEY, VERSION, OffsetMetadata, encode
 
 FORGET_AT_ONCE_MAX: Final = 1_000
+
+AHEAD_INTERVAL_S: Final = 0.02
+"""How soon after a commit the next one begins while calls wait for what it makes durable."""
 
 
 class Commits:
@@ -33,6 +36,8 @@ class Commits:
         self._flying_parts: dict[TopicPartition, Part] = {}
         self.window_records = 0
         self.window_bytes = 0
+        self.ahead: Final[dict[RowRef, int]] = {}
+        """Rows that found whom they mean, which is not durable: to the commit that carries it, 0 for none yet."""
 
     # ---- the window ----------------------------------------------------------------------------------------------
 
@@ -54,9 +59,16 @@ class Commits:
         """Nothing about this row is open any more: it goes into the next transaction as it is."""
         self._rest.append(row)
 
+    def first(self, row: Row) -> None:
+        """Whom the row means was found by what may change: it becomes durable before anybody is told."""
+        self.ahead[row.part, row.key] = 0
+
     def drop(self, parts: Iterable[Part]) -> None:
         """These partitions are not ours any more: nothing of them is written or counted."""
+        parts = list(parts)
         gone = {part.tp for part in parts}
+        for ref in [ref for ref in self.ahead if ref[0].tp in gone]:
+            del self.ahead[ref]
         for part in parts:
             for row in part.working.values():
                 self._release(row)
@@ -102,12 +114,17 @@ class Commits:
 
     def due(self, parts: Iterable[Part], now_s: float) -> bool:
         """Whether something is to be committed now; one commit is in flight at a time."""
-        return now_s - self._last_s >= self._limits.commit_interval_s and self._wanted(parts)
+        return now_s - self._last_s >= self._interval_s and self._wanted(parts)
+
+    @property
+    def _interval_s(self) -> float:
+        longest_s = self._limits.commit_interval_s
+        return min(longest_s, AHEAD_INTERVAL_S) if self.ahead else longest_s
 
     def _wanted(self, parts: Iterable[Part]) -> bool:
         if self.flying is not None:
             return False
-        if self._rest or self._forced:
+        if self._rest or self._forced or self.ahead:
             return True
         return any(
             part.carry or not part.acked or part.written is None or part.written != offset_of(part) for part in parts
@@ -115,7 +132,7 @@ class Commits:
 
     def next_s(self, parts: Iterable[Part]) -> float:
         """When the next commit is due by time alone; infinite when there is nothing to commit, or one is in flight."""
-        return self._last_s + self._limits.commit_interval_s if self._wanted(parts) else float("inf")
+        return self._last_s + self._interval_s if self._wanted(parts) else float("inf")
 
     def build(self, parts: Iterable[Part], now_s: float, *, clean: frozenset[TopicPartition] = frozenset()) -> Commit:
         """The next transaction. clean: partitions that are left with nothing queued, in flight or settling."""
@@ -131,6 +148,14 @@ class Commits:
                 self._tally["rows_stored_stuck", row.part.tp.topic] += 1
                 self._store(row)
         self._forced.clear()
+        self._number += 1
+        for ref, number in self.ahead.items():
+            if not number:
+                part, key = ref
+                if (working := part.working.get(key)) is not None:
+                    # it goes on holding its offset, and its record for a letter: nothing is done yet
+                    self._write(working)
+                self.ahead[ref] = self._number
         states: dict[TopicPartition, dict[bytes, bytes | None]] = {}
         offsets: dict[TopicPartition, tuple[int, str]] = {}
         for part in parts:
@@ -142,7 +167,6 @@ class Commits:
             offsets[part.tp] = entry
             part.written = entry
             self._flying_parts[part.tp] = part
-        self._number += 1
         self.flying = Commit(self._number, states, offsets)
         return self.flying
 
@@ -152,13 +176,14 @@ class Commits:
             return {}
         return {tp: o for tp, o in self.flying.offsets.items() if parts(tp) is self._flying_parts[tp]}
 
-    def _store(self, row: Row) -> None:
+    def _write(self, row: Row) -> None:
         part = row.part
-        data = store_form(row)
-        part.rows[row.key] = data
-        part.carry[row.key] = data
+        part.rows[row.key] = part.carry[row.key] = store_form(row)
+
+    def _store(self, row: Row) -> None:
+        self._write(row)
         if row.empty:
-            part.absent.append((row.at_ms, row.key))
+            row.part.absent.append((row.at_ms, row.key))
         self._release(row)
 
     def committed(self, number: int, parts: Callable[[TopicPartition], Part | None], *, ok: bool) -> None:
@@ -167,6 +192,11 @@ class Commits:
         if flying is None or flying.number != number:
             return
         self.flying = None
+        for ref in [ref for ref, carried_by in self.ahead.items() if carried_by == number]:
+            if ok:
+                del self.ahead[ref]
+            else:
+                self.ahead[ref] = 0
         carried, self._flying_parts = self._flying_parts, {}
         for tp, part in carried.items():
             if parts(tp) is not part:

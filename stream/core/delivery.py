@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from stream.core.batch import MEMBER_BYTES, Lane, Lanes, Segment
@@ -16,6 +16,7 @@ from stream.core.effects import Send
 from stream.core.limits import Limits
 from stream.core.model import Call, Op, Outcome
 from stream.core.rows import (
+    AHEAD,
     FLIGHT,
     HELD,
     IDLE,
@@ -24,6 +25,7 @@ from stream.core.rows import (
     SEGMENT_MISSING,
     SETTLING,
     WAITING,
+    RowRef,
     Standing,
 )
 from stream.core.verdict import Verdict, VerdictPolicy, judge
@@ -49,8 +51,8 @@ class Delivery:
 
     refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people;
     missing(code) when retail.red has no such segment, and says what becomes of that; deleted(code) whether the source
-    ended that segment, so that nobody is in it. existed: segments that were there; vanished: those of them that were found
-    missing, until the caller takes them.
+    ended that segment, so that nobody is in it. ahead: rows of which nothing may be told before they are durable.
+    existed: segments that were there; vanished: those of them that were found missing, until the caller takes them.
     delivered collects, for each accepted call, when it was accepted (the caller's `wall_s` of settle) and the source time
     (ms) of each row's event in it, negative for one of a snapshot.
     """
@@ -64,6 +66,7 @@ class Delivery:
         refuse: Callable[[Standing, str, str], None],
         missing: Callable[[str], str] = lambda _: "its rows are pending; create it, they follow",
         deleted: Callable[[str], bool] = lambda _: False,
+        ahead: Collection[RowRef] = (),
     ) -> None:
         self._limits: Final = limits
         self._policy: Final = policy
@@ -72,6 +75,8 @@ class Delivery:
         self._refuse: Final = refuse
         self._missing_says: Final = missing
         self._deleted: Final = deleted
+        self._ahead: Final = ahead
+        self._unwritten: list[Standing] = []
         self.existed: set[str] = set()
         self.vanished: list[str] = []
         self.lanes: Final = Lanes(limits)
@@ -195,9 +200,9 @@ class Delivery:
                 queue.appendleft(standing)
                 break
             # the common case first: nothing closed, nothing flipped, nothing late
-            if (standing.late_op is None and standing.table.open and (standing.sayers > 0) is adds) or self._ready(
-                standing, lane, now_s
-            ):
+            if (
+                standing.late_op is None and standing.table.open and (standing.sayers > 0) is adds and not self._ahead
+            ) or self._ready(standing, lane, now_s):
                 standings.append(standing)
         return standings
 
@@ -217,7 +222,23 @@ class Delivery:
                 self._wait(standing, standing.late_until_s)
                 return False
             standing.late_op = None
+        if self._ahead and lane.op == "add" and self._too_early(standing):
+            standing.where = AHEAD
+            self._unwritten.append(standing)
+            return False
         return True
+
+    def _too_early(self, standing: Standing) -> bool:
+        """Whether a row found whom it means and that is not durable: a successor might find somebody else, and end nothing."""
+        ahead = self._ahead
+        return any((row.part, row.key) in ahead for row in standing.rows) or any(ref in ahead for ref in standing.refs)
+
+    def written(self) -> None:
+        """Rows became durable: who waited for that is sent."""
+        unwritten, self._unwritten = self._unwritten, []
+        for standing in unwritten:
+            if standing.gen >= 0 and standing.where == AHEAD:
+                self._requeue(standing)
 
     def _launch(self, lane: Lane, standings: list[Standing], trigger: str) -> Send:
         for standing in standings:

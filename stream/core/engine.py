@@ -68,7 +68,14 @@ class Engine:
         self.tally: Final[Counter[tuple[str, ...]]] = Counter()
         self.commits: Final = Commits(limits, self.tally)
         self.delivery: Final = Delivery(
-            limits, policy, self.tally, self._alarm, self._refuse, self._missing, self._deleted
+            limits,
+            policy,
+            self.tally,
+            self._alarm,
+            self._refuse,
+            self._missing,
+            self._deleted,
+            self.commits.ahead,
         )
         self.catalog: Final = Catalog(
             segments or Plan(), policy, self.tally, self._alarm, self.delivery.created, lands_s=limits.unclean_wait_s
@@ -82,6 +89,7 @@ class Engine:
             Resolver(identities, policy, self.tally, self._alarm),
             lambda part, code: owners.claim(code, owners.of(tables(part.tp.topic), part.tp)),
             self.halt,
+            self.commits.first,
         )
         self.references_ready = not identities.references
         self._folder: Final = Folder(self.tally, self._bury, self._alarm, hash_secret, owners, self.resolving)
@@ -402,6 +410,7 @@ class Engine:
     def committed(self, number: int, *, ok: bool) -> None:
         """The commit in flight ended: it is durable, or certainly not."""
         self.commits.committed(number, self._parts.get, ok=ok)
+        self.delivery.written()
 
     # ---- effects -------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Rows whose claims are to be resolved: what they say follows from their claim, the references and the look-ups' answers.
 
 A row that is not resolved is stored like any other and holds no offset; only until its first look-up was answered it waits in
-memory. What it said before it was resolved stays with it until a look-up answers: an earlier life may have added it.
+memory. Whom it is found to mean becomes durable before anybody is told, so no earlier life told what the stored rows do not say.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from stream.core.claims import REFERENCE
+from stream.core.claims import REFERENCE, plain
 from stream.core.model import Claim, Lookup, LookupOutcome, Membership
 from stream.core.resolver import LOOKUP, MISSING, NO_SEGMENT_ROW, OTHER_OWNER, UNANSWERED, UNKNOWN, Resolver
 from stream.core.rows import IDLE, PRESENT, Event, Part, Row, RowRef, Standing, load
@@ -29,15 +29,21 @@ SWEEP_SHARE: Final = 20
 class Resolving:
     """Folds claims, and resolves them again when something that they depend on changes.
 
-    claimed(part, code) says why this partition must not feed this segment, "" when it may; halt(topic, why) stops a topic.
+    claimed(part, code) says why this partition must not feed this segment, "" when it may; halt(topic, why) stops a topic;
+    first(row) has a row stored before anybody is told what it says.
     """
 
     def __init__(
-        self, resolver: Resolver, claimed: Callable[[Part, str], str], halt: Callable[[str, str], None]
+        self,
+        resolver: Resolver,
+        claimed: Callable[[Part, str], str],
+        halt: Callable[[str, str], None],
+        first: Callable[[Row], None],
     ) -> None:
         self.resolver: Final = resolver
         self._claimed: Final = claimed
         self._halt: Final = halt
+        self._first: Final = first
         self._again: deque[RowRef] = deque()
         self._changed: set[str] = set()
         self._gone: set[str] = set()
@@ -82,8 +88,6 @@ class Resolving:
                 row.offset = event[0]
             return True
         table.change(row, event)
-        if old is not None and old != claim and old not in row.formers and self._in_doubt(row, old):
-            row.formers.append(old)
         same = (
             old is not None
             and claim is not None
@@ -98,13 +102,6 @@ class Resolving:
             row.formers.remove(claim)
         self._resolve(row, keep=row.says[1] if same and row.says is not None else "", event=True)
         return True
-
-    def _in_doubt(self, row: Row, claim: Claim) -> bool:
-        """Whether an earlier life may have found whom this row means, and have told, without storing that."""
-        if row.waits is None or row.waits in UNANSWERED:
-            return row.waits is not None
-        # stored as pending, and not asked about since: the repetition of its look-up may have been answered before the crash
-        return bool(self.resolver.segment(claim.segment)) and not self.resolver.answered(claim.terms)
 
     def _resolve(self, row: Row, *, keep: str = "", event: bool = False) -> None:
         """What the row says now. keep: the id of a customer who is the same as before.
@@ -142,6 +139,8 @@ class Resolving:
             row.part.table.touch(row, old, -1)
         if found is not None:
             row.part.table.touch(row, found, 1 if old != found else 0)
+            if old != found and row.claim is not None and not plain(row.claim):
+                self._first(row)
         else:
             row.via = None
 

@@ -29,7 +29,7 @@ SEGMENT_DELETED: Final = "segment_deleted"
 A process that starts knows the second by its rows alone."""
 
 # where a standing is: the one thing that may happen to it next
-IDLE, QUEUED, FLIGHT, SETTLING, WAITING, HELD = range(6)
+IDLE, QUEUED, FLIGHT, SETTLING, WAITING, HELD, AHEAD = range(7)
 
 Event = tuple[int, int, int, int, object]
 """What a fold keeps of a record: offset, Kafka timestamp (ms), source time (ms, negative for a snapshot), bytes, origin."""

@@ -37,9 +37,9 @@ class RowState(msgspec.Struct, gc=False, omit_defaults=True):
     others: memberships that it said earlier and whose end was not confirmed: [segment, member, present|unknown].
     offset: of the newest event folded into it. at_ms: that event's Kafka timestamp, from which forgetting counts.
     pending: why it waits without holding an offset; null when it does not.
-    claim: what the row says, where it names the customer or the segment by something else: [segment, [terms]]. formers: claims
-    that it said before they were resolved: an earlier life may have added them. waits: why a claim is not resolved; null when it
-    is. via: a short hash of what the claim's references held when it was resolved.
+    claim: what the row says, where it names the customer or the segment by something else: [segment, [terms]]. formers: what a
+    row that was never seen here said before, as its event tells: kept until a look-up answers. waits: why a claim is not
+    resolved; null when it is. via: a short hash of what the claim's references held when it was resolved.
     """
 
     v: int

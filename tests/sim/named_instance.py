@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from stream.core.effects import Ask, Define, Effect
 from stream.core.engine import Engine
-from stream.core.model import Call, DefinitionOutcome, LookupOutcome, Membership, TopicPartition
+from stream.core.model import Call, DefinitionOutcome, LookupOutcome, TopicPartition
 from stream.core.rowstate import decode_row
 from tests.sim import instance as plain
-from tests.sim import truth
 from tests.sim.broker import Record
 from tests.sim.instance import POLICY, Instance
 from tests.sim.reader import Reader
@@ -18,9 +17,6 @@ from tests.sim.watch import Violation, Watch
 
 if TYPE_CHECKING:
     from tests.sim.named_play import NamedPlay
-
-STRAND_S = 15.0
-"""For how long what was sent may not be stored."""
 
 
 class NamedInstance(Instance):
@@ -31,7 +27,6 @@ class NamedInstance(Instance):
         self.told: list[str] = list(self.play.accepted)
         self._answers: list[LookupOutcome | DefinitionOutcome] = []
         self._asks = 0
-        self.added: dict[Membership, float] = {}
         # as the other processes get theirs: a test may put another in its place
         return plain.Engine(
             self.play.spec_of,
@@ -65,22 +60,6 @@ class NamedInstance(Instance):
             assert isinstance(effect, Define)
             self.play.watch.defining(self, effect)
             self.play.definer.receive(effect.definition, self._told_answer)
-
-    def crash(self) -> None:
-        self._strand()
-        super().crash()
-
-    def _forget(self, tps: set[TopicPartition]) -> None:
-        self._strand()
-        super()._forget(tps)
-
-    def _strand(self) -> None:
-        """What it added and nobody stored: whoever comes next finds it by the rows' names, if those still mean the same."""
-        now_s = self.clock.now_s
-        added = {membership for membership, at_s in self.added.items() if at_s > now_s - STRAND_S}
-        # where names change meanwhile, a stored row of before may be found to mean somebody else
-        self.play.stranded |= added if self.play.loose else added - truth.stored_memberships(self.play)
-        self.added = {}
 
     def _told_lookup(self, outcome: LookupOutcome) -> None:
         self._asks -= 1
@@ -162,12 +141,6 @@ class NamedWatch(Watch):
             else:
                 found |= play.customers.answered.get((kind, play.world.match.norm(kind, value)), set())
         return found
-
-    def written(self, instance: Instance, call: Call, lives: dict[str, object]) -> None:
-        super().written(instance, call, lives)
-        assert isinstance(instance, NamedInstance)
-        if call.op == "add":
-            instance.added.update(((call.segment, member), self.play.clock.now_s) for member in call.members)
 
     def asking(self, instance: NamedInstance, effect: Ask) -> None:
         """Questions keep to their limits."""

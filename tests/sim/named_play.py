@@ -38,9 +38,6 @@ class NamedPlay(Play):
     def __init__(self, world: NamedWorld, rng: random.Random, *, trace: bool = False) -> None:
         self.step_max_s = world.step_max_s
         self.accepted: list[str] = []
-        changing = {"email", "merge", "delete", "segment_code"} & {*world.happens, *world.acts}
-        self.loose = world.customers_table or bool(changing)
-        self.stranded: set[Membership] = set()
         super().__init__(world, rng, trace=trace)
         self.settle_within_s = 90.0 + 3 * world.lookups.retry_cap_s
         self.definer.note = self.note
@@ -163,7 +160,7 @@ class NamedPlay(Play):
         if not code.endswith("-new") or code in self.accepted:
             return ""
         old = (code.removesuffix("-new"), member)
-        if old in self.shop.holds() and old not in self.stranded:
+        if old in self.shop.holds():
             return f"{member} moves to {code}, which nobody accepted"
         return ""
 

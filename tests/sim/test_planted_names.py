@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from stream.core import catalog, identity, resolver
 from stream.core.catalog import Catalog, Task
+from stream.core.commits import Commits
 from stream.core.engine import Engine
 from stream.core.model import Claim
 from stream.core.resolver import AMBIGUOUS, MISSING, Resolver
@@ -24,14 +25,9 @@ Patch = pytest.MonkeyPatch
 SEEDS_MAX = 200
 
 
-def formers_dropped(patch: Patch) -> None:
-    """What a row said before it was resolved is forgotten."""
-    patch.setattr(Resolving, "_in_doubt", lambda _self, _row, _claim: False)
-
-
-def stored_reason_is_an_answer(patch: Patch) -> None:
-    """What a row waited for in an earlier life counts as answered in this one."""
-    patch.setattr(Resolver, "answered", lambda _self, _terms: True)
+def told_before_it_is_durable(patch: Patch) -> None:
+    """Members are told as soon as they are found."""
+    patch.setattr(Commits, "first", lambda _self, _row: None)
 
 
 def removed_by_a_new_look_up(patch: Patch) -> None:
@@ -195,11 +191,12 @@ def names_written_once(patch: Patch) -> None:
 
 
 def pending_rows_hold_their_offset(patch: Patch) -> None:
-    """A row whose customer is not found stays in memory until they are."""
+    """A row whose customer is not found stays in memory until they are, and nothing stores it meanwhile."""
+    patch.setattr(Commits, "relieve", lambda _self, _parts, _now_s: None)
     wait = Resolving._wait
 
     def wrong(self: Resolving, row: Row, why: str | None, *, changed: bool) -> None:
-        if why == MISSING and not row.asking and row.pins == 0:
+        if why == MISSING and row.asking:
             row.pins += 1
         wait(self, row, why, changed=changed)
 
@@ -225,8 +222,7 @@ def failed_definitions_outlive_their_row(patch: Patch) -> None:
 
 
 PLANTED: dict[Callable[[Patch], None], Iterable[str]] = {
-    formers_dropped: ("name_crashes", "two_names"),
-    stored_reason_is_an_answer: ("name_crashes", "segments_crash"),
+    told_before_it_is_durable: ("all_names", "parents_crash"),
     removed_by_a_new_look_up: ("come_and_go",),
     filter_believed: ("look_ups", "by_list"),
     guests_believed: ("by_email",),

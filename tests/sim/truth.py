@@ -116,7 +116,7 @@ def wrong(play: NamedPlay) -> tuple[str, tuple[Membership, ...]]:
             text = _unrepresented(play, stored(play, table, key), codes, who, why)
             if text:
                 return f"{table.topic} {key} {says}: {text}", tuple(sorted(possible | {(c, who) for c in codes}))
-    excess = {membership for membership in held - supported if not out_of_reach(play, membership)}
+    excess = held - supported
     if excess:
         return f"too many: {sorted(excess)}", tuple(sorted(excess))
     return _defined(play)
@@ -142,38 +142,6 @@ def _unrepresented(play: NamedPlay, state: RowState, codes: set[str], who: str, 
     if not codes & set(play.shop.segments):
         return "" if state.pending in AWAY else f"no segment {codes}, and it is pending for {state.pending}"
     return f"{who} is not in {codes}; its state: {state}"
-
-
-def stored_memberships(play: NamedPlay) -> set[Membership]:
-    """Every membership that a stored row says, or was told."""
-    found: set[Membership] = set()
-    for rows in play.broker.state.values():
-        for key, data in rows.items():
-            if key != META_KEY:
-                state = decode_row(data)
-                found.update((segment, member) for segment, member, _ in state.others)
-                if state.segment is not None and state.member is not None:
-                    found.add((state.segment, state.member))
-    return found
-
-
-def out_of_reach(play: NamedPlay, membership: Membership) -> bool:
-    """Added by a process that ended before it stored that, and no row's name, old or new, means that customer any more.
-
-    Nothing tells of it then: a resolution is not stored before it is acted on.
-    """
-    away = any(membership in i.added for i in play.instances if not i.reachable())  # type: ignore[attr-defined]
-    if play.loose or not (away or membership in play.stranded):
-        return away or membership in play.stranded
-    code, member = membership
-    for tp, log in play.broker.logs.items():
-        for record in log.history if tp.topic != SEGMENTS else ():
-            says: Any = record.says
-            if isinstance(says, tuple) and (isinstance(says[1], str) or code in codes_of(play, says[0])):
-                plain, absent = expand(play, says[1])
-                if meant(play, plain, absent=absent)[0] == member:
-                    return False
-    return True
 
 
 def _defined(play: NamedPlay) -> tuple[str, tuple[Membership, ...]]:
@@ -274,11 +242,7 @@ def crash_now(play: NamedPlay, tps: Iterable[TopicPartition]) -> None:
             or member in play.customers.deleted_s
         ):
             continue
-        if (
-            play.home_of(play.home(membership)) in mine
-            and (membership in said_) != (membership in holds)
-            and not out_of_reach(play, membership)
-        ):
+        if play.home_of(play.home(membership)) in mine and (membership in said_) != (membership in holds):
             what = "is said, and not held" if membership in said_ else "is held, and no row says it"
             raise Violation("crash now", f"{membership} {what}, and by the stored rows nothing is owed", (membership,))
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import itertools
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import psycopg
@@ -117,7 +115,6 @@ class Club(Writers):
         self.layout: Layout = layout
         self.on_delete = on_delete
         self._numbers = itertools.count(1)
-        self._kept = threading.Event()
 
     def topic(self, table: str) -> str:
         return f"{self.name}.public.{self.name}_{table}"
@@ -257,19 +254,6 @@ class Club(Writers):
     def _sql(self, statement: str) -> list[tuple[Any, ...]]:
         return self._stack.sql(statement.replace("{n}", self.name))
 
-    @contextmanager
-    def identities_kept(self, settle_s: float = 0.0) -> Iterator[None]:
-        """Nobody's email or number changes meanwhile, nor within settle_s before.
-
-        Whom a process added, and did not live to write down, its successor knows by asking for the same identity alone.
-        """
-        self._kept.set()
-        try:
-            time.sleep(settle_s)
-            yield
-        finally:
-            self._kept.clear()
-
     # ---- writing ---------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
@@ -376,8 +360,6 @@ class Club(Writers):
 
     def _change_identity(self, cursor: psycopg.Cursor[Any], chance: random.Random) -> None:
         """A customer gets another email and number, at the shop and at the source, at either first."""
-        if self._kept.is_set():
-            return
         one = self._one(
             cursor, chance,
             "select c.id, p.id from {n}_customers c join {n}_people p on p.number = c.number::text"
@@ -399,8 +381,6 @@ class Club(Writers):
             step()
 
     def _null_identity(self, cursor: psycopg.Cursor[Any], chance: random.Random) -> None:
-        if self._kept.is_set():
-            return
         column = chance.choice(("email", "number"))
         self._on_one(cursor, chance, "customers", f"update {{t}} set {column} = null where id = %s")
 

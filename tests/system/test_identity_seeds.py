@@ -18,7 +18,6 @@ from stack.stack import Stack
 
 SEEDS = 6
 CHANGED_MIN = 20
-SUCCESSION_S = 7  # the session of a killed process, and what its successor waits
 ENCODINGS: tuple[Encoding, ...] = ("json", "avro")
 ENDS = ("keep", "deactivate", "delete")
 TROUBLE = {
@@ -44,17 +43,12 @@ def test_whoever_is_meant_is_a_member_after_everything_that_restarts(stack: Stac
                 two.kill()  # only alone an instance may act
             one.server.wait(lambda: shop.stats()["rows_changed"] > 0, READY_S, "send something")
             time.sleep(chance.uniform(0.2, 1.5))
-            with club.identities_kept(settle_s=1.5):
-                one.kill()
-                before = begun(one)
-                one.start()
-                one.server.wait(lambda: begun(one) > before, READY_S, "send again")
-                time.sleep(1)
+            one.kill()
+            one.start()
             if layout == "routed":
+                time.sleep(chance.uniform(0.5, 2.0))
                 if chance.random() < 0.5:
-                    with club.identities_kept(settle_s=1.5):
-                        two.kill()
-                        time.sleep(SUCCESSION_S)
+                    two.kill()
                 else:
                     two.await_ready().stop()
             if chance.random() < 0.5:
@@ -83,11 +77,6 @@ def test_whoever_is_meant_is_a_member_after_everything_that_restarts(stack: Stac
                 events = [event for event in shop.history(code, guest) if event["op"] == "add"]
                 assert not events, f"guest {guest} was sent to {code}: {events}"
     club.drop()
-
-
-def begun(instance: Instance) -> int:
-    """How often it said that it sends."""
-    return instance.server.log.read_text().count("loop: sending")
 
 
 def await_settled(club: Club, instance: Instance) -> None:

@@ -54,7 +54,9 @@ class Bench:
         self.letters: list[tuple[int, str]] = []
         self.alarms: list[str] = []
         resolver = Resolver(Identities(), VerdictPolicy(), self.tally, lambda kind, _: self.alarms.append(kind))
-        resolving = Resolving(resolver, lambda _part, _code: "", lambda topic, _: self.alarms.append(topic))
+        resolving = Resolving(
+            resolver, lambda _part, _code: "", lambda topic, _: self.alarms.append(topic), lambda _: None
+        )
         self.folder = Folder(
             self.tally, self._bury, lambda kind, _: self.alarms.append(kind), b"secret", Owners(), resolving
         )
