@@ -165,6 +165,8 @@ class RowTable:
         if not rows or row not in rows:
             rows.append(row)
             row.pins += 1
+            # before it is enqueued, which may put the standing away and look for its stored rows: one object for a row
+            row.part.working[row.key] = row
         if standing.where == IDLE:
             self._enqueue(standing)
 

@@ -96,6 +96,25 @@ def test_a_row_that_left_a_deleted_segment_does_not_keep_its_new_one_from_being_
         hand.crash()
 
 
+def test_a_stored_row_that_is_found_anew_while_its_segment_is_missing_is_one_object() -> None:
+    hand = by_email(missing_retry_s=30.0, missing_retry_cap_s=30.0)
+    hand.feed(hand.put(1, "gold", "a@x"))
+    hand.look(customer("c1", "a@x"))
+    hand.done(404)
+    hand.feed(hand.put(2, "gold", "z@x"))
+    hand.look(kind="failed", status=503, reason="server_error")
+    hand.engine.resolving.resolver._found.clear()  # an hour passed
+    hand.feed(hand.cut(1), hand.put(1, "gold", "a@x"))
+    hand.settle(0.001)
+    assert row(hand, 1).waits == "lookup_failed"
+    while not hand.lookups:
+        hand.settle(0.05)
+    hand.look(customer("c1", "a@x"))
+    hand.settle(0.05)
+    assert (row(hand, 1).member, row(hand, 1).waits) == ("c1", None)
+    assert hand.engine.pending()["lookup_failed"] == 0
+
+
 def test_a_segment_that_is_created_anew_is_filled_anew() -> None:
     hand = Hand().start()
     hand.feed(hand.put(1, "gold", "c1"))
