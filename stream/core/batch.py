@@ -31,6 +31,11 @@ class Lane:
         self.not_before_s = 0.0
         self.attempts = 0
 
+    @property
+    def tried_again(self) -> bool:
+        """Whether it failed, and one call finds out whether it does still."""
+        return self.attempts > 0 and self.segment.flights > 0
+
     def due_at_s(self, limits: Limits, *, behind: bool) -> float:
         """When this lane is to be sent though it is not full."""
         if behind:
@@ -92,9 +97,15 @@ class Lanes:
             and (pressed or len(lane.queue) >= full or now_s >= lane.due_at_s(limits, behind=behind))
         ]
 
-    def next_due_s(self, *, behind: bool) -> float:
-        """When the next lane becomes due by time; infinite when none is open."""
-        return min((lane.due_at_s(self._limits, behind=behind) for lane in self.open), default=float("inf"))
+    def next_due_s(self, *, behind: bool, look_s: float = 0.0) -> float:
+        """When the next lane becomes due by time, look_s at the soonest for one that waits for an answer; else infinite."""
+        return min(
+            (
+                max(lane.due_at_s(self._limits, behind=behind), look_s if lane.tried_again else 0.0)
+                for lane in self.open
+            ),
+            default=float("inf"),
+        )
 
     def taken(self, lane: Lane, now_s: float, *, behind: bool) -> None:
         """After a take: an empty lane leaves, one with a rest goes behind the others, so that no hot segment starves a quiet one.

@@ -33,6 +33,9 @@ from stream.core.verdict import Verdict, VerdictPolicy, judge
 SLOT_LOOK_S: Final = 0.005
 """How soon answers are looked for while a due batch waits for a slot: a longer look would limit the requests a second."""
 
+OUTAGE_SEGMENTS: Final = 3
+"""So many segments that fail, and none that succeeds in between, are an outage of retail.red and no trouble of a segment."""
+
 
 class Flight:
     """A call in flight: the standings it carries, and how often each had been touched when it was made."""
@@ -89,6 +92,8 @@ class Delivery:
         self._settling: deque[tuple[float, Standing, int]] = deque()
         self._waits: list[tuple[float, int, Standing]] = []
         self._missing: dict[Segment, None] = {}
+        self._failing: set[str] = set()
+        """Segments whose calls failed since the last call that succeeded."""
         self._numbers = 0
         self._now_s = 0.0
 
@@ -162,7 +167,7 @@ class Delivery:
         if slots <= 0 or not self.lanes.open:
             return sends
         for lane in self.lanes.due(now_s, behind=behind, pressed=pressed or draining):
-            while slots > 0:
+            while slots > self._kept_free(lane):
                 trigger = self._trigger(lane, now_s, pressed=pressed, draining=draining)
                 standings = self._take(lane, now_s)
                 if not standings:
@@ -175,6 +180,42 @@ class Delivery:
             if slots <= 0:
                 break
         return sends
+
+    def _kept_free(self, lane: Lane) -> int:
+        """Slots that this lane leaves to others: all while it is tried again, the last one while it has one itself.
+
+        So a segment that hangs, or has a long backlog, makes no other wait for its answers.
+        """
+        if lane.tried_again:
+            return self._limits.slots
+        return 1 if lane.segment.flights and self._limits.slots > 1 else 0
+
+    def shelve(self) -> None:
+        """Room is needed, and this waits for a retry: its rows are stored as they are, and issued again as there is room.
+
+        Not in an outage: then there is nothing else to make room for, and reading waits.
+        """
+        if len(self._failing) >= OUTAGE_SEGMENTS:
+            return
+        for lane in [lane for lane in self.lanes.open if lane.attempts and lane.not_before_s > self._now_s]:
+            del self.lanes.open[lane]
+            queue, lane.queue = lane.queue, deque()
+            for standing in queue:
+                if standing.where == QUEUED:
+                    standing.table.put_off(standing)
+        waits, self._waits = self._waits, []
+        for _, _, standing in waits:
+            if standing.gen >= 0 and standing.where == WAITING:
+                standing.table.put_off(standing)
+
+    def room(self, code: str) -> int:
+        """How many that were put off may be issued for this segment: while it fails only what one call finds out with."""
+        segment = self.lanes.segments.get(code)
+        if segment is None or not (segment.adds.attempts or segment.removes.attempts):
+            return self._limits.standings_max
+        if segment.flights or max(segment.adds.not_before_s, segment.removes.not_before_s) > self._now_s:
+            return 0
+        return self._limits.members_max - len(segment.adds.queue) - len(segment.removes.queue)
 
     def _trigger(self, lane: Lane, now_s: float, *, pressed: bool, draining: bool) -> str:
         if len(lane.queue) >= self._limits.members_max:
@@ -292,6 +333,7 @@ class Delivery:
         lane, op = flight.lane, flight.call.op
         lane.attempts = 0
         self.failures = 0
+        self._failing.clear()
         segment = lane.segment
         if op == "add":
             self.existed.add(segment.code)
@@ -404,6 +446,7 @@ class Delivery:
                 self.blocked_reason = verdict.reason
         elif verdict.kind == "retry":
             lane.attempts += 1
+            self._failing.add(lane.segment.code)
             lane.not_before_s = max(lane.not_before_s, until_s)
         if verdict.kind != "unsent":
             self.failures = min(self.failures + 1, 30)
@@ -437,11 +480,12 @@ class Delivery:
 
     def next_s(self, *, behind: bool) -> float:
         """When something here becomes due by time alone; infinite when nothing does."""
-        next_s = self._now_s if self._halves else self.lanes.next_due_s(behind=behind)
+        look_s = self._now_s + SLOT_LOOK_S
+        next_s = self._now_s if self._halves else self.lanes.next_due_s(behind=behind, look_s=look_s)
         next_s = max(next_s, self.blocked_until_s)
-        if len(self.flights) >= self._limits.slots:
+        if len(self.flights) >= max(1, self._limits.slots - 1):
             # an answer frees a slot, and it cannot wake whoever waits for records
-            next_s = max(next_s, self._now_s + SLOT_LOOK_S)
+            next_s = max(next_s, look_s)
         if self._settling:
             next_s = min(next_s, self._settling[0][0])
         if self._waits:

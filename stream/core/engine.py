@@ -225,9 +225,13 @@ class Engine:
 
     def _gates(self, now_s: float) -> None:
         pressed = self._pressed()
-        for table in self.tables():
+        tables = self.tables()
+        for table in tables:
             table.landed(now_s)
             table.open = not self.why_closed(table, now_s)
+        if pressed or (self._resumable() <= 0 and any(table.open and table.later for table in tables)):
+            self.delivery.shelve()
+        for table in tables:
             if not table.open:
                 if pressed:
                     table.postpone()
@@ -239,7 +243,11 @@ class Engine:
                         standing.where = IDLE
                         self.delivery.enqueue(standing)
             if table.later:
-                table.resume(max(0, (self.limits.standings_max + 1) // 2 - len(table.working)))
+                table.resume(self._resumable(), self.delivery.room)
+
+    def _resumable(self) -> int:
+        """How many of those that were put off there is room for: half of it is left to new records."""
+        return (self.limits.standings_max + 1) // 2 - self.standings()
 
     # ---- feeding -------------------------------------------------------------------------------------------------
 

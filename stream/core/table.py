@@ -27,6 +27,9 @@ from stream.core.rows import (
     load,
 )
 
+PASSED_AT_ONCE_MAX: Final = 1_000
+"""Of what was put off, so many are passed over in one turn because their segment fails."""
+
 COUNTS_MAX: Final = 100_000
 """Memberships that are counted in memory before they are put into the index."""
 
@@ -346,15 +349,35 @@ class RowTable:
         held, self.held = self.held, []
         for standing in held:
             if standing.where == HELD:
-                self.later[standing.membership] = None
-                self.set_aside(standing, None)
+                self.put_off(standing)
 
-    def resume(self, most: int) -> None:
-        """The table is open: issue up to so many of those that were put off."""
-        for membership in list(itertools.islice(self.later, most)):
+    def put_off(self, standing: Standing) -> None:
+        """It leaves memory as it is, and is issued again when there is room, or after a crash."""
+        self.later[standing.membership] = None
+        self.set_aside(standing, None)
+
+    def resume(self, most: int, room: Callable[[str], int]) -> None:
+        """The table is open: issue up to so many of those that were put off, of a segment no more than there is room for it."""
+        rooms: dict[str, int] = {}
+        issued: list[Membership] = []
+        passed: list[Membership] = []
+        for membership in self.later:
+            if len(issued) >= most or len(passed) >= PASSED_AT_ONCE_MAX:
+                break
+            code = membership[0]
+            left = rooms.get(code)
+            if left is None:
+                left = room(code)
+            rooms[code] = left - 1
+            (issued if left > 0 else passed).append(membership)
+        for membership in issued:
             del self.later[membership]
             if membership in self.working or membership in self.index:
                 self.reissue(membership)
+        for membership in passed:
+            # behind the others
+            del self.later[membership]
+            self.later[membership] = None
 
     def reissue(self, membership: Membership) -> None:
         """What is owed to this membership, by its stored rows, is issued again."""

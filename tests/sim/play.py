@@ -89,7 +89,7 @@ class Play:
         groups = [frozenset(member for member, _ in zip(odd, range(world.refused), strict=False)) for _ in range(3)]
         return Shop(
             self.clock, self.rng, limits.api_timeout_s, limits.settle_s, world.weather,
-            {code: set() for code in self.codes if code not in self.absent}, *groups,
+            {code: set() for code in self.codes if code not in self.absent}, *groups, set(self.codes[: world.failing]),
         )  # fmt: skip
 
     def _odd(self) -> frozenset[str]:
@@ -170,7 +170,9 @@ class Play:
         while clock.now_s < self.calm_s:
             self._step()
         self._calm()
-        deadline_s = self.calm_s + self.settle_within_s
+        if self.shop.failing:
+            self._others_go_on()
+        deadline_s = clock.now_s + self.settle_within_s
         check_s = 0.0
         while clock.now_s < deadline_s:
             self._step()
@@ -184,6 +186,16 @@ class Play:
         while clock.now_s < until_s:
             self._step()
         self._compare()
+
+    def _others_go_on(self) -> None:
+        """One segment fails on: everything is read and durable all the same, and the others are as they should be."""
+        deadline_s = self.clock.now_s + self.settle_within_s
+        while behind := self._behind() or self._unlike(self.shop.failing):
+            if self.clock.now_s > deadline_s:
+                raise Violation("one fails", f"while {sorted(self.shop.failing)} fail: {behind}")
+            self._step()
+        self.note("no segment fails any more")
+        self.shop.failing.clear()
 
     def aftermath_s(self) -> float:
         """Until nothing can change any more."""
@@ -300,8 +312,8 @@ class Play:
 
     # ---- the end -------------------------------------------------------------------------------------------------
 
-    def unsettled(self) -> str:
-        """Why not everything is done yet; empty when it is."""
+    def _behind(self) -> str:
+        """Why not everything is read and durable yet; empty when it is."""
         if self.connector.sent < len(self.database.wal):
             return "the connector is behind"
         for tp, end in self.broker.ends().items():
@@ -310,6 +322,17 @@ class Play:
             parts = [part for i in self._alive() if (part := i.engine.part(tp)) is not None]
             if not parts or not parts[0].acked:
                 return f"{tp} has no owner that acts"
+        return ""
+
+    def _unlike(self, without: set[str]) -> str:
+        """What differs from the source's truth, these segments aside; empty when nothing does."""
+        wrong = {m for m in self.database.truth() ^ self.shop.holds() if m[0] not in without}
+        return f"{sorted(wrong)} differ" if wrong else ""
+
+    def unsettled(self) -> str:
+        """Why not everything is done yet; empty when it is."""
+        if behind := self._behind():
+            return behind
         for instance in self.instances:
             engine = instance.engine
             if instance.alive and instance.stopping:

@@ -35,6 +35,8 @@ class Shop:
     poison: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
+    failing: set[str] = field(default_factory=set)
+    """Segments about which every call is answered 503."""
     calls: int = 0
     applied: Callable[[str, Membership, float], None] = field(default=lambda _op, _m, _s: None)
 
@@ -102,6 +104,9 @@ class Shop:
             self._good(call, everyone, latency_s, later)
 
     def _hard(self, call: Call, latency_s: float, later: Callable[..., None]) -> bool:
+        if call.segment in self.failing:
+            later(latency_s, "answered", 503)
+            return True
         if call.segment not in self.segments:
             later(latency_s, "answered", 404)
             return True

@@ -43,6 +43,7 @@ class World:
     joins: int = 0
     pauses: int = 0
     cuts: int = 0
+    failing: int = 0
     missing: int = 0
     missing_for_ever: bool = False
     refused: int = 0
@@ -202,6 +203,20 @@ def missing(rng: random.Random) -> World:
     )
 
 
+def one_fails(rng: random.Random) -> World:
+    """Of one segment every call fails, longer than the window and memory hold what is owed to it."""
+    limits = limits_of(
+        rng,
+        members_max=rng.choice((1, 3)),
+        window_records_max=rng.choice((4, 8, 1000)),
+        standings_max=rng.choice((4, 10, 1000)),
+    )
+    return World(
+        "one_fails", either(rng), limits, Weather(late_removals=0.5), failing=1, crashes=rng.randint(0, 1),
+        stops=rng.randint(0, 1),
+    )  # fmt: skip
+
+
 def refused(rng: random.Random) -> World:
     return World(
         "refused", either(rng), limits_of(rng), storm(rng), refused=2, bad_codes=True, garbage=3,
@@ -300,6 +315,7 @@ WORLDS: dict[str, Draw] = {
         cut,
         narrow,
         missing,
+        one_fails,
         refused,
         first_start,
         anew,

@@ -449,3 +449,71 @@ def test_a_due_batch_that_waits_for_a_slot_is_looked_after_at_once() -> None:
     assert hand.now < hand.engine.next_s(hand.now) <= hand.now + SLOT_LOOK_S
     hand.answer(call)
     assert hand.engine.next_s(hand.now) <= hand.now
+
+
+# ---- one segment that fails, and the others --------------------------------------------------------------------------
+
+
+def drive(hand: Hand, seconds: float, statuses: dict[str, int], seen: set[int]) -> None:
+    """Answer each call by its segment, 201 where nothing else is said, a fifth of a second at a time."""
+    until = hand.now + seconds
+    while hand.now < until:
+        hand.step(0.2)
+        for call in hand.sent:
+            if call.number not in seen:
+                seen.add(call.number)
+                hand.answer(call, statuses.get(call.segment, 201))
+
+
+def test_a_segment_that_fails_fills_neither_the_window_nor_memory() -> None:
+    for limits in ({"window_records_max": 10}, {"standings_max": 10}):
+        hand, seen = Hand(**limits).start(), set[int]()  # type: ignore[arg-type]
+        fed = 0
+        for _ in range(100):
+            while hand.engine.room() and fed < 60:
+                hand.feed(hand.put(fed, "bad", f"c{fed}"))
+                fed += 1
+            drive(hand, 0.4, {"bad": 503}, seen)
+        assert fed == 60, limits
+        hand.feed(hand.put("quiet", "good", "c"))
+        drive(hand, 1.0, {"bad": 503}, seen)
+        assert [call.members for call in hand.sent if call.segment == "good"] == [("c",)]
+        assert hand.committed() == 61
+        drive(hand, 60.0, {}, seen)
+        told = {hand.stored(n).told for n in range(60)}  # type: ignore[union-attr]
+        assert told == {"present"}, limits
+
+
+def test_in_an_outage_reading_waits_at_the_limit() -> None:
+    hand, seen = Hand(standings_max=10).start(), set[int]()
+    down = {f"s{n}": 503 for n in range(20)}
+    for n in range(20):
+        if hand.engine.room():
+            hand.feed(hand.put(n, f"s{n}", f"c{n}"))
+    for _ in range(20):
+        drive(hand, 5.0, down, seen)
+        assert hand.engine.room() == 0
+    drive(hand, 30.0, {}, seen)
+    assert hand.engine.room() > 0
+    assert {hand.stored(n).told for n in range(10)} == {"present"}  # type: ignore[union-attr]
+
+
+def test_a_segment_with_a_backlog_leaves_a_slot_to_the_others() -> None:
+    hand = Hand(slots=3, members_max=1).start()
+    hand.feed(*(hand.put(n, "hot", f"c{n}") for n in range(10)))
+    assert len(hand.settle()) == 2
+    assert hand.engine.next_s(hand.now) == hand.now + SLOT_LOOK_S
+    hand.feed(hand.put("quiet", "good", "c"))
+    assert [call.segment for call in hand.settle()] == ["good"]
+
+
+def test_a_segment_that_failed_is_tried_with_one_call() -> None:
+    hand = Hand(slots=8, members_max=1).start()
+    hand.feed(*(hand.put(n, "bad", f"c{n}") for n in range(20)))
+    for call in hand.settle():
+        hand.answer(call, 503)
+    hand.settle(5.0)
+    hand.sent.clear()
+    hand.settle(60.0)
+    assert len(hand.engine.delivery.flights) == 1
+    assert hand.engine.next_s(hand.now) >= hand.now + SLOT_LOOK_S

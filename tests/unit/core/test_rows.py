@@ -84,7 +84,7 @@ class RowsMachine(RuleBasedStateMachine):
 
     def resume(self) -> None:
         while self.table.later:
-            self.table.resume(2)
+            self.table.resume(2, lambda _: 10)
 
     def fold(self, number: int, offset: int) -> None:
         key, says = self.log[number][offset]
@@ -380,7 +380,7 @@ def test_a_row_that_is_unknown_and_says_nothing_is_not_remembered() -> None:
 def test_clear_forgets_everything_and_what_comes_late_finds_nothing() -> None:
     queue: list[Standing] = []
     table = table_of({b"1" * 16: row(MEMBERSHIPS[0], {MEMBERSHIPS[0]: UNKNOWN})}, queue.append)
-    table.resume(10)
+    table.resume(10, lambda _: 10)
     (standing,) = queue
     table.clear()
     assert (standing.gen, standing.rows, standing.refs, standing.where) == (-1, [], (), IDLE)
