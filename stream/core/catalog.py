@@ -121,6 +121,7 @@ class Catalog:
         self._keys: Final[dict[str, set[str]]] = {}
         self._accepted: Final[set[str]] = set()
         self._gone: Final[set[str]] = set()
+        self._made: Final[set[str]] = set()
         self._tasks: Final[dict[str, Task]] = {}
         self._changed: deque[str] = deque()
         self._owned: set[int] = set()
@@ -206,13 +207,16 @@ class Catalog:
                 f"the code of a segment changed from {used} to {wanted.code}: nothing is created or moved. To accept it: "
                 f"segstream segments --accept {wanted.code}",
             )
+            if wanted.present and used in self._keys and used not in self._made and self._owns(key):
+                # its members stay in the old one, which was never made
+                self._owe(Task("exist", used, wanted.name, None))
             return
         if wanted.present:
             self._keys.setdefault(used, set()).add(key)
             self._gone.discard(used)
         else:
             self._leave(key, used)
-        if self._rows is None or self._rows.partition(key) not in self._owned:
+        if not self._owns(key):
             if wanted.present:
                 self._spare(used, wanted)
             return
@@ -220,6 +224,9 @@ class Catalog:
             self._owe(Task("define", used, wanted.name, wanted.description))
         elif used in self._gone and self._rule is not None and self._rule.on_delete != "keep":
             self._owe(Task(self._rule.on_delete, used, wanted.name, None))
+
+    def _owns(self, key: str) -> bool:
+        return self._rows is not None and self._rows.partition(key) in self._owned
 
     def _spare(self, code: str, wanted: Wanted) -> None:
         """A row that is another's to act for wants this segment: we must not be the one who takes it away."""
@@ -317,7 +324,10 @@ class Catalog:
             if not task.again:
                 del self._tasks[asked.code]
             if asked.op in ("exist", "define"):
+                self._made.add(asked.code)
                 self._created(asked.code)
+            else:
+                self._made.discard(asked.code)
         elif outcome.kind == "dynamic":
             del self._tasks[asked.code]
             self._say(

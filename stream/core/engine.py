@@ -436,6 +436,7 @@ class Engine:
                 if table.told_segments and table.whole:
                     self.delivery.existed |= table.told_segments
                     table.told_segments = set()
+                    self.resolving.came()
         self._gates(now_s)
         effects: list[Effect] = self._restores()
         pressed = self.room() == 0

@@ -203,9 +203,8 @@ class Folder:
                 "unavailable_value", "an unchanged value is not in the event, and the row was not seen before"
             )
         assert isinstance(said, Refusal)  # noqa: S101  # the only other type
-        known = part.row_at(row)
-        if known is None or known.offset < event[0]:
-            self._bury(part, event[0], said.reason, said.detail, event[4])
+        # read again after a crash, too: that its row is durable does not mean that its letter was acknowledged
+        self._bury(part, event[0], said.reason, said.detail, event[4])
         return None
 
     def _bad(self, part: Part, item: Any, offset: int, origin: object) -> None:

@@ -6,6 +6,7 @@ memory. Whom it is found to mean becomes durable before anybody is told, so no e
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
@@ -48,6 +49,7 @@ class Resolving:
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self._void: set[str] = set()
+        self._voided: Final[set[str]] = set()
         self._room = True
         self._sweep: Iterator[RowRef | None] | None = None
         self._sweep_began_s = 0.0
@@ -300,6 +302,11 @@ class Resolving:
     def void(self, code: str) -> None:
         """This segment was away: whoever was in it is in it no more, and what rows were told of it counts as unknown."""
         self._void.add(code)
+        self._voided.add(code)
+
+    def came(self) -> None:
+        """More stored rows are here: they may have been told of segments that were away."""
+        self._void |= self._voided
 
     def _leave(self, row: Row, membership: Membership) -> None:
         """The row says this no more, and nothing is owed for that: there is no such customer."""
@@ -360,7 +367,10 @@ class Resolving:
         """Every row whose reference changed, or whose customer or segment is gone; one step a row."""
         for table in tables:
             for part in list(table.parts.values()):
-                for key in [*part.working, *(key for key in list(part.rows) if key not in part.working)]:
+                working = list(part.working)
+                # a dict must not change while it is gone through; a scratch file may, and its keys may not fit in memory
+                stored = list(part.rows) if isinstance(part.rows, dict) else part.rows
+                for key in itertools.chain(working, (key for key in stored if key not in part.working)):
                     yield self._affected(part, key, changed, gone, void) if table.alive else None
 
     def _affected(self, part: Part, key: bytes, changed: set[str], gone: set[str], void: set[str]) -> RowRef | None:

@@ -89,6 +89,7 @@ class Hand:
         self.state: dict[TopicPartition, dict[bytes, bytes]] = {tp(p): {} for p in range(partitions)}
         self.offsets: dict[TopicPartition, tuple[int, str]] = {}
         self.epoch = 0
+        self.acknowledges_letters = True
         self.boot()
 
     # ---- lives ---------------------------------------------------------------------------------------------------
@@ -207,7 +208,8 @@ class Hand:
                 self.defined.append(effect.definition)
             elif isinstance(effect, Bury):
                 self.buried.append(effect)
-                self.engine.buried(effect.token)
+                if self.acknowledges_letters:
+                    self.engine.buried(effect.token)
             else:
                 self.alarms.append(effect)
         self.sent.extend(new)

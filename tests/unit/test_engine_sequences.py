@@ -451,6 +451,32 @@ def test_a_due_batch_that_waits_for_a_slot_is_looked_after_at_once() -> None:
     assert hand.engine.next_s(hand.now) <= hand.now
 
 
+# ---- letters ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_letter_that_was_not_acknowledged_is_written_by_the_successor_though_the_row_s_state_is_newer() -> None:
+    hand = Hand().start()
+    hand.feed(hand.put(1, "gold", "c1"))
+    hand.done()
+    hand.acknowledges_letters = False
+    hand.feed(hand.put(1, "gold", None, op="u"))  # type: ignore[arg-type]  # that is what is wrong with it
+    hand.done(202)
+    hand.settle(10)
+    assert [bury.offset for bury in hand.buried] == [1]
+    assert hand.committed() == 1
+    assert row_offset(hand) == 1
+    hand.acknowledges_letters = True
+    hand.crash()
+    assert [bury.offset for bury in hand.buried] == [1]
+    assert hand.committed() == 2
+
+
+def row_offset(hand: Hand) -> int:
+    stored = hand.stored(1)
+    assert stored is not None
+    return stored.offset
+
+
 # ---- one segment that fails, and the others --------------------------------------------------------------------------
 
 

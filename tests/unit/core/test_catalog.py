@@ -334,6 +334,17 @@ def test_every_condition_must_hold() -> None:
 # ---- changed codes -----------------------------------------------------------------------------------------------------
 
 
+def test_a_code_that_changed_before_its_segment_was_made_is_made_as_its_members_stay_there() -> None:
+    table = Table(owned=set())
+    table.put("7", "gold", "Gold", None)
+    assert table.asks() == []
+    table.put("7", "golden", "Gold", None)
+    assert table.asks() == []
+    table.catalog.owned({0})
+    assert [(one.op, one.code) for one in table.asks()] == [("exist", "gold")]
+    assert table.kinds() == ["segment_code_changed"]
+
+
 def test_a_changed_code_creates_nothing_and_is_said_once() -> None:
     table = Table(on_delete="delete")
     table.put("7", "gold", None, None)
