@@ -96,7 +96,10 @@ class Loop:
         registry = _registry(settings)
         self.intake: Final = Intake(self.tables.decoding, registry, log=_note, now=time.monotonic)
         topics = Topics(
-            properties, create=settings.state.create_topics, replication_factor=settings.state.replication_factor
+            properties,
+            create=settings.state.create_topics,
+            verify=settings.state.verify_topics,
+            replication_factor=settings.state.replication_factor,
         )
         self.topics: Final = topics
         self.takeover: Final = Takeover(
@@ -413,7 +416,8 @@ class Loop:
         engine = self.engine
         if engine.commits.flying is not None:
             return  # its answer comes first: offsets beside an open transaction could go back
-        offsets = {part.tp: part.durable for part in engine.parts() if part.durable is not None}
+        # a dry run commits nothing, and what it would send is sent by nobody: there is nothing to be proven
+        offsets = {} if self.dry_run else {p.tp: p.durable for p in engine.parts() if p.durable is not None}
         try:
             if offsets:
                 self.source.commit(offsets)

@@ -92,3 +92,6 @@ class Watch:
         name, counts = self._settings.letters_topic, self._source.partition_counts()
         if name not in counts:
             self._topics.ensure(name, 1, counts)
+        elif "compact" not in (policy := self._topics.policy(name)) and policy:
+            log.warning("the topic of letters is not compacted: a letter is gone after its retention", topic=name,
+                        policy=policy)  # fmt: skip

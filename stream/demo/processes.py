@@ -171,7 +171,7 @@ def settings_text(broker: str, sandbox: str, secret: Path, *, embedded: bool = T
             "kafka": {"bootstrap.servers": broker, "group.id": GROUP, "session.timeout.ms": session_s * 1000,
                       "heartbeat.interval.ms": 1000, "topic.metadata.refresh.interval.ms": 1000},
             "transactions": not embedded,
-            "state": {"create_topics": not embedded},
+            "state": {"create_topics": not embedded, "verify_topics": not embedded},
             "retail_red": {
                 "merchant": MERCHANT, "client_id": "sandbox", "client_secret_file": str(secret),
                 "urls": {"auth": sandbox, "segmentation": sandbox, "customer": sandbox},

@@ -279,11 +279,17 @@ class Restoration:
 
 
 class Topics:
-    """Creates and verifies the topics that the program writes; knows the ids of those that it reads."""
+    """Creates and verifies the topics that the program writes; knows the ids of those that it reads.
 
-    def __init__(self, properties: Mapping[str, Any], *, create: bool, replication_factor: int | None) -> None:
+    verify: whether the broker can be asked for configurations and ids.
+    """
+
+    def __init__(
+        self, properties: Mapping[str, Any], *, create: bool, verify: bool, replication_factor: int | None
+    ) -> None:
         self._admin = AdminClient(producer_properties(properties))
         self._create = create
+        self._verify = verify
         self._replication = replication_factor
 
     def ensure(self, topic: str, partitions: int, known: Mapping[str, int]) -> bool:
@@ -293,6 +299,12 @@ class Topics:
         """
         if topic not in known:
             if not self._create:
+                if self._verify:
+                    # a broker that makes topics by itself makes them with a retention: the rows would be gone after a week
+                    raise DataError(
+                        f"topic {topic} does not exist, and state.create_topics is false",
+                        advice=_made(topic, partitions),
+                    )
                 return False
             new = NewTopic(
                 topic,
@@ -308,9 +320,7 @@ class Topics:
                 if _code(error) == ck.KafkaError.TOPIC_ALREADY_EXISTS:
                     return True
                 raise Unavailable(
-                    f"cannot create topic {topic}: {_text(error)}",
-                    advice=f"create it: kafka-topics --create --topic {topic} --partitions {partitions} "
-                    "--config cleanup.policy=compact",
+                    f"cannot create topic {topic}: {_text(error)}", advice=_made(topic, partitions)
                 ) from error
             return False
         if known[topic] != partitions:
@@ -319,35 +329,41 @@ class Topics:
                 advice=f"the source topic was recreated or its partition count raised: delete {topic} and the group's offsets "
                 "of the source topic, then start anew with `start: beginning`",
             )
-        if self._create:
-            self._check_compacted(topic)
+        policy = self.policy(topic)
+        if policy not in ("", "compact"):
+            raise DataError(
+                f"state topic {topic} has cleanup.policy={policy}: its rows would be lost",
+                advice=f"kafka-configs --alter --entity-type topics --entity-name {topic} --add-config cleanup.policy=compact",
+            )
         return True
 
-    def _check_compacted(self, topic: str) -> None:
+    def policy(self, topic: str) -> str:
+        """Its cleanup.policy; empty where that may not be asked. Raises Unavailable."""
+        if not self._verify:
+            return ""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         future = self._admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT_S)[resource]
         try:
             config = future.result(ADMIN_TIMEOUT_S + MARGIN_S)
         except (ck.KafkaException, TimeoutError) as error:
             if _code(error) == ck.KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                return  # reading configs is a right of its own: without it the operator vouches for the topic
+                return ""  # reading configs is a right of its own: without it the operator vouches for the topic
             raise Unavailable(f"configuration of {topic}: {_text(error)}") from error
-        policy = config["cleanup.policy"].value
-        if policy != "compact":
-            raise DataError(
-                f"state topic {topic} has cleanup.policy={policy}: its rows would be lost",
-                advice=f"kafka-configs --alter --entity-type topics --entity-name {topic} --add-config cleanup.policy=compact",
-            )
+        return str(config["cleanup.policy"].value)
 
     def ids(self, topics: Sequence[str]) -> dict[str, str]:
         """The topics' ids; empty where the broker does not tell."""
-        if not self._create or not topics:
+        if not self._verify or not topics:
             return {}
         try:
             futures = self._admin.describe_topics(ck.TopicCollection(list(topics)), request_timeout=IDS_TIMEOUT_S)
             return {name: str(future.result(IDS_TIMEOUT_S + MARGIN_S).topic_id) for name, future in futures.items()}
         except (ck.KafkaException, TimeoutError):
             return {}
+
+
+def _made(topic: str, partitions: int) -> str:
+    return f"create it: kafka-topics --create --topic {topic} --partitions {partitions} --config cleanup.policy=compact"
 
 
 def _code(error: Exception) -> int | None:

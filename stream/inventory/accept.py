@@ -115,4 +115,5 @@ def _make(settings: Settings, properties: dict[str, Any], topic: str, counts: di
             f"topic {topic} does not exist, and state.create_topics is false",
             advice=f"create it: kafka-topics --create --topic {topic} --partitions {PARTITIONS} --config cleanup.policy=compact",
         )
-    Topics(properties, create=True, replication_factor=state.replication_factor).ensure(topic, PARTITIONS, counts)
+    topics = Topics(properties, create=True, verify=state.verify_topics, replication_factor=state.replication_factor)
+    topics.ensure(topic, PARTITIONS, counts)

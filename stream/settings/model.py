@@ -80,6 +80,11 @@ class State(Section):
     """The memory of what each row said, in compacted topics beside the source."""
 
     create_topics: bool = Field(default=True, description="create missing state topics; false: they must exist")
+    verify_topics: bool = Field(
+        default=True,
+        description="see that state topics are compacted, and notice recreated topics by their ids; false only for a broker that "
+        "cannot be asked",
+    )
     replication_factor: Replicas | None = Field(
         default=None, description="replicas of a state topic, 1 to 32767; null: the broker's default"
     )

@@ -42,7 +42,7 @@ class Bench:
                 "api_timeout_s": 3,
             },
             "transactions": False,
-            "state": {"create_topics": False},
+            "state": {"create_topics": False, "verify_topics": False},
             "start": "beginning",
         }
 

@@ -64,7 +64,7 @@ class Trial:
             "drain_s": 4,
             "start": "beginning",
             "transactions": False,
-            "state": {"create_topics": False},
+            "state": {"create_topics": False, "verify_topics": False},
             "tables": {self.topic: {"segment": {"column": "segment"}, "member": {"id": "member"}}},
         }  # fmt: skip
         self.loops: list[Loop] = []
@@ -75,14 +75,15 @@ class Trial:
         self.producer.produce(self.topic, key=json.dumps({"id": number}), value=json.dumps(value), partition=partition)
         assert self.producer.flush(10) == 0
 
-    def loop(self) -> Loop:
-        loop = Loop(Settings.model_validate(self.values), self.members, Metrics.fresh("0"), Health(30.0))
+    def loop(self, *, dry_run: bool = False) -> Loop:
+        settings = Settings.model_validate(self.values)
+        loop = Loop(settings, self.members, Metrics.fresh("0"), Health(30.0), dry_run=dry_run)
         self.loops.append(loop)
         return loop
 
-    def begin(self) -> Loop:
+    def begin(self, *, dry_run: bool = False) -> Loop:
         """A loop that has subscribed; turn it by `until`."""
-        loop = self.loop()
+        loop = self.loop(dry_run=dry_run)
         loop.begin()
         return loop
 

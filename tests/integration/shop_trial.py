@@ -63,7 +63,7 @@ class Shop:
             "commit_interval_s": 0.05,
             "drain_s": 4,
             "transactions": False,
-            "state": {"create_topics": False},
+            "state": {"create_topics": False, "verify_topics": False},
             "identity": {**settings.get("identity", {}), "missing_retry_s": 1},
         }  # fmt: skip
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import confluent_kafka as ck
 import pytest
 from loop_trial import Trial
 
@@ -120,3 +121,21 @@ def test_a_stop_without_any_broker_ends_in_time(trial: Trial) -> None:
     with pytest.raises(Unfinished):
         loop.stop()
     assert time.monotonic() - started_s < 15
+
+
+def test_a_dry_run_leaves_no_trace_also_when_it_was_paused_past_the_lease(trial: Trial, broker: EmbeddedBroker) -> None:
+    loop = trial.begin(dry_run=True)
+    trial.until(lambda: trial.members.calls and all(part.durable for part in loop.engine.parts()))
+    loop.lease._contact_s -= 1e6
+    assert not loop.lease.valid()
+    trial.row(2)
+    trial.until(lambda: ("gold", "c-2") in trial.members.told())
+    assert loop.lease.valid()
+    group = f"group-{trial.topic}"
+    for name in (group, f"{group}-dry-run"):
+        consumer = ck.Consumer({"bootstrap.servers": broker.address, "group.id": name, "log_level": 0})
+        parts = consumer.committed([ck.TopicPartition(trial.topic, number) for number in range(4)], timeout=10)
+        topics = consumer.list_topics(timeout=10).topics
+        consumer.close()
+        assert [part.offset for part in parts] == [ck.OFFSET_INVALID] * 4
+        assert not [topic for topic in topics if topic.startswith(group)]

@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "retail_red": {"merchant": "1", "client_id": "c", "client_secret_file": str(tmp_path / "secret")},
         "start": "beginning",
         "transactions": False,
-        "state": {"create_topics": False},
+        "state": {"create_topics": False, "verify_topics": False},
         "tables": {"shop.public.members": {"segment": {"constant": "s"}, "member": {"id": "customer"}}},
         "metrics": {"host": "127.0.0.1", "port": 0},
         "log": {"format": "json"},
