@@ -337,7 +337,7 @@ class Loop:
         if due or self.takeover.busy or self.spill.moving:
             self.spill.turn(engine, self.takeover.reading)
         if due:
-            self.report.write(engine, self.source.paused, now_s, time.time())
+            self.report.write(engine, self.source.assignment, self.source.paused, now_s, time.time())
             self.beside.report()
             if self._destination.token_expires_at:
                 self.metrics.token_expires(self._destination.token_expires_at)

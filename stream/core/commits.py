@@ -36,6 +36,8 @@ class Commits:
         self._flying_parts: dict[TopicPartition, Part] = {}
         self.window_records = 0
         self.window_bytes = 0
+        self.stuck: Final[dict[str, dict[RowRef, int]]] = {}
+        """Rows that were stored undone, to the source's time (ms) of their event; oldest first, by topic."""
         self.ahead: Final[dict[RowRef, int]] = {}
         """Rows that found whom they mean, which is not durable: to the commit that carries it, 0 for none yet."""
 
@@ -67,8 +69,9 @@ class Commits:
         """These partitions are not ours any more: nothing of them is written or counted."""
         parts = list(parts)
         gone = {part.tp for part in parts}
-        for ref in [ref for ref in self.ahead if ref[0].tp in gone]:
-            del self.ahead[ref]
+        for refs in (self.ahead, *self.stuck.values()):
+            for ref in [ref for ref in refs if ref[0].tp in gone]:
+                del refs[ref]
         for part in parts:
             for row in part.working.values():
                 self._release(row)
@@ -141,11 +144,14 @@ class Commits:
         for row in rest:
             row.listed = False
             if row.pins == 0 and row.part.table.alive:
+                if self.stuck and (stuck := self.stuck.get(row.part.tp.topic)):
+                    stuck.pop((row.part, row.key), None)
                 self._store(row)
                 row.part.working.pop(row.key, None)
         for row in self._forced:
             if row.first >= 0 and row.part.table.alive:
                 self._tally["rows_stored_stuck", row.part.tp.topic] += 1
+                self.stuck.setdefault(row.part.tp.topic, {}).setdefault((row.part, row.key), abs(row.ts_ms))
                 self._store(row)
         self._forced.clear()
         self._number += 1

@@ -202,11 +202,11 @@ class Delivery:
             queue, lane.queue = lane.queue, deque()
             for standing in queue:
                 if standing.where == QUEUED:
-                    standing.table.put_off(standing)
+                    standing.table.put_off(standing, self._now_s)
         waits, self._waits = self._waits, []
         for _, _, standing in waits:
             if standing.gen >= 0 and standing.where == WAITING:
-                standing.table.put_off(standing)
+                standing.table.put_off(standing, self._now_s)
 
     def room(self, code: str) -> int:
         """How many that were put off may be issued for this segment: while it fails only what one call finds out with."""

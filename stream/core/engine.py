@@ -26,7 +26,7 @@ from stream.core.model import Decoded, Definition, DefinitionOutcome, LookupOutc
 from stream.core.owners import Owners, TableSpec
 from stream.core.resolver import Identities, Resolver
 from stream.core.resolving import Resolving
-from stream.core.rows import HELD, IDLE, Count, Part, Row, Standing
+from stream.core.rows import HELD, IDLE, PUT_OFF, Count, Part, Row, Standing
 from stream.core.table import RowTable
 from stream.core.verdict import Verdict, VerdictPolicy
 
@@ -234,7 +234,7 @@ class Engine:
         for table in tables:
             if not table.open:
                 if pressed:
-                    table.postpone()
+                    table.postpone(now_s)
                 continue
             if table.held:
                 held, table.held = table.held, []
@@ -413,7 +413,20 @@ class Engine:
         pending = Counter(self.delivery.pending())
         for table in self.tables():
             pending.update(table.waits)
+            pending[PUT_OFF] += len(table.later)
         return pending
+
+    def undone(self, now_s: float, wall_s: float) -> dict[str, float]:
+        """Of each topic with something that is owed and holds no offset any more, since when (seconds since the epoch)."""
+        found = {topic: next(iter(rows.values())) / 1000 for topic, rows in self.commits.stuck.items() if rows}
+        for table in self.tables():
+            if not table.later:
+                table.later_since_s = None
+            elif table.later_since_s is not None:
+                since_s = wall_s - (now_s - table.later_since_s)
+                for tp in table.parts:
+                    found[tp.topic] = min(since_s, found.get(tp.topic, since_s))
+        return found
 
     def committed(self, number: int, *, ok: bool) -> None:
         """The commit in flight ended: it is durable, or certainly not."""

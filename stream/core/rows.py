@@ -28,6 +28,9 @@ SEGMENT_DELETED: Final = "segment_deleted"
 """Why a row is pending: retail.red has no such segment, and never had as far as is known; or it had, and somebody deleted it there.
 A process that starts knows the second by its rows alone."""
 
+PUT_OFF: Final = "put_off"
+"""Why a membership is pending: it is owed and stored, and waits for room, or for its segment to answer."""
+
 # where a standing is: the one thing that may happen to it next
 IDLE, QUEUED, FLIGHT, SETTLING, WAITING, HELD, AHEAD = range(7)
 

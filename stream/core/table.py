@@ -60,6 +60,7 @@ class RowTable:
         self.working: dict[Membership, Standing] = {}
         self.held: list[Standing] = []
         self.later: dict[Membership, None] = {}
+        self.later_since_s: float | None = None
         self.late: dict[Membership, tuple[Op, float]] = {}
         self._late_order: deque[tuple[float, Membership]] = deque()
         self.open = False
@@ -344,15 +345,17 @@ class RowTable:
         counts.clear()
         lists.clear()
 
-    def postpone(self) -> None:
+    def postpone(self, now_s: float) -> None:
         """While nothing may be sent: what is held back becomes durable as it is, and is issued again when the table opens."""
         held, self.held = self.held, []
         for standing in held:
             if standing.where == HELD:
-                self.put_off(standing)
+                self.put_off(standing, now_s)
 
-    def put_off(self, standing: Standing) -> None:
+    def put_off(self, standing: Standing, now_s: float) -> None:
         """It leaves memory as it is, and is issued again when there is room, or after a crash."""
+        if not self.later or self.later_since_s is None:
+            self.later_since_s = now_s
         self.later[standing.membership] = None
         self.set_aside(standing, None)
 

@@ -23,8 +23,10 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 
+from stream.core.reasons import ALARMS, LETTERS
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
 
@@ -74,6 +76,8 @@ class Metrics:
         self._consumed = counter("records_consumed", "Records read, by what they are.", "topic", "op")
         self._skipped = counter("records_skipped", "Records without meaning for rows.", "reason")
         self._letters = counter("dead_letters", "Records and edits that became letters.", "reason")
+        self._alarms = counter("alarms", "Alarms: each is an error in the log, for a person.", "kind")
+        self._halted = gauge("halted_topics", "Topics that stopped at a record; the alarm says why.")
         self._flushes = counter("flushes", "Batches sent, by what made them due.", "trigger")
         self._open_edits = gauge("open_edits", "Edits waiting in open batches.")
         self._paused = gauge("paused_partitions", "Partitions paused because a limit is reached.")
@@ -144,6 +148,10 @@ class Metrics:
             self._loop.labels(state)
         for outcome in ("ok", "failed"):
             self._commits.labels(outcome)
+        for kind in ALARMS:
+            self._alarms.labels(kind)
+        for reason in LETTERS:
+            self._letters.labels(reason)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 
@@ -229,6 +237,12 @@ class Metrics:
         """Set a partition's lag; of one that is not assigned it is ignored, or its series would stay for ever."""
         if partition in self._partitions.get(topic, ()):
             self._lag.labels(topic, str(partition)).set(records)
+
+    def halted(self, topics: Collection[str]) -> None:
+        self._halted.set(len(topics))
+
+    def alarmed(self, kind: str, count: int = 1) -> None:
+        self._alarms.labels(kind).inc(count)
 
     def rebalanced(self, event: Literal["assign", "revoke", "lost"]) -> None:
         self._rebalances.labels(event).inc()

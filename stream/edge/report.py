@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from stream.core.engine import Engine
 from stream.core.model import TopicPartition
 from stream.edge.ends import Ends
 from stream.edge.metrics import LATENCY_BUCKETS_S, Metrics
+from stream.edge.standstill import Standstill
 
 INTERVAL_S: Final = 1.0
 REFUSED: Final = frozenset({"auth", "forbidden", "credentials"})
@@ -23,6 +24,7 @@ class Report:
     def __init__(self, metrics: Metrics, properties: Mapping[str, Any]) -> None:
         self._metrics: Final = metrics
         self._ends: Final = Ends(properties)
+        self._standstill: Final = Standstill()
         self._next_s = 0.0
         self._written_s = float("inf")
         self.totals: Counter[str] = Counter()
@@ -30,8 +32,10 @@ class Report:
     def due(self, now_s: float) -> bool:
         return now_s >= self._next_s
 
-    def write(self, engine: Engine, paused: int, now_s: float, wall_s: float) -> None:
-        """Everything that changed since the last call."""
+    def write(
+        self, engine: Engine, assigned: Collection[TopicPartition], paused: int, now_s: float, wall_s: float
+    ) -> None:
+        """Everything that changed since the last call. assigned: restored yet or not."""
         self._next_s = now_s + INTERVAL_S
         metrics = self._metrics
         delivery = engine.delivery
@@ -46,19 +50,29 @@ class Report:
         metrics.paused(paused)
         metrics.pending(engine.pending())
         metrics.rows(sum(len(part.rows) for part in engine.parts()))
-        oldest: dict[str, float | None] = {}
-        for part in engine.parts():
-            found = part.ledger.oldest()
-            if found is None:
-                oldest.setdefault(part.tp.topic, None)
-                continue
-            read_s, source_ms = found
-            at_s = source_ms / 1000 if source_ms else wall_s - (now_s - read_s)
-            before = oldest.get(part.tp.topic)
-            oldest[part.tp.topic] = at_s if before is None else min(at_s, before)
-        for topic, at in oldest.items():
-            metrics.oldest_unacked(topic, at)
+        metrics.halted(engine.halted)
         self._lag(engine, now_s)
+        for topic, times in self._oldest(engine, assigned, now_s, wall_s).items():
+            metrics.oldest_unacked(topic, min(times, default=None))
+
+    def _oldest(
+        self, engine: Engine, assigned: Iterable[TopicPartition], now_s: float, wall_s: float
+    ) -> dict[str, list[float]]:
+        """Of each topic, since when something is not done: read and held, stored undone, or not read. Empty when all is."""
+        oldest: dict[str, list[float]] = {}
+        for tp in assigned:
+            times = oldest.setdefault(tp.topic, [])
+            part = engine.part(tp)
+            if part is not None and (held := part.ledger.oldest()) is not None:
+                read_s, source_ms = held
+                times.append(source_ms / 1000 if source_ms else wall_s - (now_s - read_s))
+            position = part.ledger.position if part is not None else None
+            since_s = self._standstill.look(tp, position, self._ends.known.get(tp), wall_s)
+            if since_s is not None:
+                times.append(since_s)
+        for topic, at_s in engine.undone(now_s, wall_s).items():
+            oldest.setdefault(topic, []).append(at_s)
+        return oldest
 
     def _count(self, key: tuple[str, ...], count: int) -> None:
         metrics = self._metrics
@@ -73,6 +87,8 @@ class Report:
             self.totals["letters"] += count
         elif kind == "retries":
             metrics.retried(key[1], count)
+        elif kind == "alarms":
+            metrics.alarmed(key[1], count)
         elif kind == "lookups":
             metrics.looked_up(key[1], count)
         elif kind == "segments_defined":
@@ -104,5 +120,6 @@ class Report:
 
     def forget(self, tps: list[TopicPartition]) -> None:
         self._ends.forget(tps)
+        self._standstill.forget(tps)
         for tp in tps:
             self._metrics.unassigned(tp.topic, [tp.partition])

@@ -8,7 +8,8 @@ import pytest
 
 from stream import errors
 from stream.core import resolver, verdict
-from stream.core.rows import SEGMENT_DELETED, SEGMENT_MISSING
+from stream.core.reasons import ALARMS, LETTERS
+from stream.core.rows import PUT_OFF, SEGMENT_DELETED, SEGMENT_MISSING
 from stream.edge.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -65,12 +66,20 @@ def test_every_alarm_is_explained() -> None:
     files = [f"stream/core/{name}.py" for name in ("engine", "fold", "delivery", "resolver", "catalog")]
     alarms = set().union(*(labels_of_calls(path, call, 0) for path in files for call in ("_alarm", "_say")))
     assert len(alarms) >= 4
+    assert set(ALARMS) == alarms
     assert first_column(section("Alarms")) == alarms
 
 
 def test_every_reason_of_a_pending_row_is_explained() -> None:
     waits = {resolver.LOOKUP, resolver.NO_CUSTOMER_ROW, resolver.NO_SEGMENT_ROW, resolver.UNKNOWN}
-    waits |= {SEGMENT_MISSING, SEGMENT_DELETED, resolver.OTHER_OWNER, *resolver.UNANSWERED, *resolver.WHY.values()}
+    waits |= {
+        PUT_OFF,
+        SEGMENT_MISSING,
+        SEGMENT_DELETED,
+        resolver.OTHER_OWNER,
+        *resolver.UNANSWERED,
+        *resolver.WHY.values(),
+    }
     assert first_column(section("Pending rows")) == waits
 
 
@@ -84,6 +93,7 @@ def test_every_reason_of_a_letter_is_explained() -> None:
         reasons |= labels_of_calls(str(path.relative_to(ROOT)), "Unreadable", 0)
     reasons |= set(verdict.RefusedReason.__args__)  # type: ignore[attr-defined]  # a Literal's values
     assert len(reasons) > 20
+    assert set(LETTERS) == reasons
     assert first_column(section("Letters")) == reasons
 
 

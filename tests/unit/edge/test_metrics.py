@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream.core.reasons import ALARMS, LETTERS
 from stream.edge.metrics import FRESHNESS_SLO_S, LATENCY_BUCKETS_S, Metrics
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -53,6 +54,8 @@ def use_everything(metrics: Metrics) -> None:
     metrics.lag("t", 0, 42)
     metrics.rebalanced("assign")
     metrics.committed("ok")
+    metrics.alarmed("halted")
+    metrics.halted(["t"])
     metrics.polled()
     metrics.delivered("stream", 0.7, 250)
     metrics.oldest_unacked("t", 990)
@@ -81,6 +84,7 @@ def test_names_labels_and_values(metrics: Metrics) -> None:
         ("segstream_batch_members_count", (("operation", "add"),)): 1,
         ("segstream_batch_members_sum", (("operation", "add"),)): 250,
         ("segstream_open_edits", ()): 7,
+        ("segstream_halted_topics", ()): 1,
         ("segstream_paused_partitions", ()): 1,
         ("segstream_api_requests_total", (("code", "201"), ("operation", "add"))): 1,
         ("segstream_api_request_duration_seconds_count", (("operation", "add"),)): 1,
@@ -109,6 +113,10 @@ def test_names_labels_and_values(metrics: Metrics) -> None:
         ("segstream_loop_seconds_total", (("state", "poll"),)): 0.1,
         ("segstream_build_info", (("version", "1.2.3"),)): 1,
     }
+    for kind in ALARMS:
+        expected["segstream_alarms_total", (("kind", kind),)] = int(kind == "halted")
+    for reason in LETTERS:
+        expected.setdefault(("segstream_dead_letters_total", (("reason", reason),)), 0)
     for state in ("decode", "api", "backpressure", "commit"):
         expected["segstream_loop_seconds_total", (("state", state),)] = 0
     assert found == pytest.approx(expected)
