@@ -76,7 +76,7 @@ class Wanted(NamedTuple):
 class Task(msgspec.Struct, eq=False):
     """A definition that is owed. flying: its number while it is asked for."""
 
-    op: Literal["exist", "define", "deactivate", "delete"]
+    op: Literal["look", "exist", "define", "deactivate", "delete"]
     code: str
     name: str
     description: str | None
@@ -122,6 +122,7 @@ class Catalog:
         self._accepted: Final[set[str]] = set()
         self._gone: Final[set[str]] = set()
         self._made: Final[set[str]] = set()
+        self._needed: Final[set[str]] = set()
         self._tasks: Final[dict[str, Task]] = {}
         self._changed: deque[str] = deque()
         self._owned: set[int] = set()
@@ -207,7 +208,7 @@ class Catalog:
                 f"the code of a segment changed from {used} to {wanted.code}: nothing is created or moved. To accept it: "
                 f"segstream segments --accept {wanted.code}",
             )
-            if wanted.present and used in self._keys and used not in self._made and self._owns(key):
+            if wanted.present and used in self._needed and used not in self._made and self._owns(key):
                 # its members stay in the old one, which was never made
                 self._owe(Task("exist", used, wanted.name, None))
             return
@@ -259,6 +260,7 @@ class Catalog:
         if code in self._gone:
             return "the source deleted it: its rows are pending and it is not created"
         if code in self._keys:
+            self._needed.add(code)
             self._changed.extend(self._keys[code])
             return "the table of segments names it: it is created by the owner of that row, its rows follow"
         if existed:
@@ -268,6 +270,11 @@ class Catalog:
         self._owe(Task("exist", code, code, None))
         return "it is created"
 
+    def look(self, code: str) -> None:
+        """Whether this segment takes members is in doubt: look, unless something is to be asked about it anyhow."""
+        if code not in self._tasks:
+            self._owe(Task("look", code, code, None))
+
     def _owe(self, task: Task) -> None:
         known = self._tasks.get(task.code)
         if known is None:
@@ -276,7 +283,7 @@ class Catalog:
             if (known.op, known.name, known.description) != (task.op, task.name, task.description):
                 task.flying, task.again = known.flying, True
                 self._tasks[task.code] = task
-        elif task.op != "exist" or known.op == "exist":
+        elif task.op != "exist" or known.op in ("exist", "look"):
             self._tasks[task.code] = task
 
     # ---- asking --------------------------------------------------------------------------------------------------
@@ -326,7 +333,9 @@ class Catalog:
             if asked.op in ("exist", "define"):
                 self._made.add(asked.code)
                 self._created(asked.code)
-            else:
+            elif outcome.reason == "there":
+                self._created(asked.code)
+            elif asked.op != "look":
                 self._made.discard(asked.code)
         elif outcome.kind == "dynamic":
             del self._tasks[asked.code]

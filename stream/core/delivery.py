@@ -22,6 +22,7 @@ from stream.core.rows import (
     IDLE,
     QUEUED,
     SEGMENT_DELETED,
+    SEGMENT_DYNAMIC,
     SEGMENT_MISSING,
     SETTLING,
     WAITING,
@@ -32,6 +33,14 @@ from stream.core.verdict import Verdict, VerdictPolicy, judge
 
 SLOT_LOOK_S: Final = 0.005
 """How soon answers are looked for while a due batch waits for a slot: a longer look would limit the requests a second."""
+
+LOOK_WAIT_S: Final = 1.0
+"""How long members wait, at first, for what is found out about their segment."""
+
+LOOKED_S: Final = 300.0
+"""For how long a segment that was looked at is not looked at again."""
+
+LOOKED_MAX: Final = 10_000
 
 OUTAGE_SEGMENTS: Final = 3
 """So many segments that fail, and none that succeeds in between, are an outage of retail.red and no trouble of a segment."""
@@ -54,7 +63,8 @@ class Delivery:
 
     refuse(standing, reason, detail) is called for a member that retail.red will never take; alarm(kind, text) for people;
     missing(code) when retail.red has no such segment, and says what becomes of that; deleted(code) whether the source
-    ended that segment, so that nobody is in it. ahead: rows of which nothing may be told before they are durable.
+    ended that segment, so that nobody is in it; look(code) has it looked at whether members may be added.
+    ahead: rows of which nothing may be told before they are durable.
     existed: segments that were there; vanished: those of them that were found missing, until the caller takes them.
     delivered collects, for each accepted call, when it was accepted (the caller's `wall_s` of settle) and the source time
     (ms) of each row's event in it, negative for one of a snapshot.
@@ -69,6 +79,7 @@ class Delivery:
         refuse: Callable[[Standing, str, str], None],
         missing: Callable[[str], str] = lambda _: "its rows are pending; create it, they follow",
         deleted: Callable[[str], bool] = lambda _: False,
+        look: Callable[[str], None] = lambda _: None,
         ahead: Collection[RowRef] = (),
     ) -> None:
         self._limits: Final = limits
@@ -78,7 +89,10 @@ class Delivery:
         self._refuse: Final = refuse
         self._missing_says: Final = missing
         self._deleted: Final = deleted
+        self._look: Final = look
         self._ahead: Final = ahead
+        self.dynamic: set[str] = set()
+        self._looked: dict[str, float] = {}
         self._unwritten: list[Standing] = []
         self.existed: set[str] = set()
         self.vanished: list[str] = []
@@ -111,7 +125,8 @@ class Delivery:
             table.held.append(standing)
             return
         segment = self.lanes.segment(standing.membership[0])
-        if segment.missing_attempts and not segment.probing:
+        if (segment.missing_attempts and not segment.probing) or (self.dynamic and segment.code in self.dynamic):
+            self._shut(segment)
             self._park(segment, standing)
             return
         standing.where = QUEUED
@@ -124,12 +139,14 @@ class Delivery:
 
     def pending(self) -> dict[str, int]:
         """Memberships that wait without holding an offset, by reason."""
-        pending = {SEGMENT_MISSING: 0, SEGMENT_DELETED: 0}
+        pending = {SEGMENT_MISSING: 0, SEGMENT_DELETED: 0, SEGMENT_DYNAMIC: 0}
         for segment in self._missing:
             pending[self._why(segment)] += len(segment.parked)
         return pending
 
     def _why(self, segment: Segment) -> str:
+        if segment.code in self.dynamic:
+            return SEGMENT_DYNAMIC
         return SEGMENT_DELETED if segment.code in self.existed else SEGMENT_MISSING
 
     def _park(self, segment: Segment, standing: Standing) -> None:
@@ -305,14 +322,16 @@ class Delivery:
         if verdict.may_land_late:
             self._remember_late(flight, now_s)
         kind = verdict.kind
-        if kind == "done":
+        if outcome.status == 400 and not self._was_looked_at(flight, jitter):
+            pass
+        elif kind == "done":
             self._done(flight, verdict, now_s, jitter, wall_s)
         elif kind == "segment_missing" and flight.call.op == "remove" and self._deleted(flight.call.segment):
             for standing, gen in zip(flight.standings, flight.gens, strict=True):
                 if standing.gen >= 0:
                     self._confirmed(standing, gen, "remove")
         elif kind == "segment_missing":
-            self._segment_missing(flight, now_s)
+            self._segment_missing(flight)
         elif kind == "split":
             self._split(flight)
         else:
@@ -395,16 +414,10 @@ class Delivery:
         standing.where = IDLE
         self.enqueue(standing)
 
-    def _segment_missing(self, flight: Flight, now_s: float) -> None:
+    def _segment_missing(self, flight: Flight) -> None:
         segment = flight.lane.segment
         if segment.missing_attempts == 0 or segment.probing:
-            segment.missing_attempts += 1
-            segment.probing = False
-            wait_s = min(
-                self._limits.missing_retry_cap_s, self._limits.missing_retry_s * 2.0 ** (segment.missing_attempts - 1)
-            )
-            segment.missing_until_s = now_s + wait_s
-            self._missing[segment] = None
+            self._try_later(segment)
             says = self._missing_says(segment.code)
             if segment.missing_attempts == 1:
                 if segment.code in self.existed:
@@ -413,12 +426,61 @@ class Delivery:
         for standing in flight.standings:
             if standing.gen >= 0:
                 self._park(segment, standing)
+        self._park_open(segment)
+
+    def _try_later(self, segment: Segment) -> None:
+        """It is tried again slower and slower."""
+        segment.missing_attempts += 1
+        segment.probing = False
+        longest_s, shortest_s = self._limits.missing_retry_cap_s, self._limits.missing_retry_s
+        segment.missing_until_s = self._now_s + min(
+            longest_s, shortest_s * 2.0 ** min(30, segment.missing_attempts - 1)
+        )
+        self._missing[segment] = None
+
+    def _shut(self, segment: Segment) -> None:
+        if not segment.missing_attempts:
+            self._try_later(segment)
+
+    def _park_open(self, segment: Segment) -> None:
         for lane in (segment.adds, segment.removes):
             while lane.queue:
                 standing = lane.queue.popleft()
                 if standing.where == QUEUED:
                     self._park(segment, standing)
             self.lanes.open.pop(lane, None)
+
+    def _was_looked_at(self, flight: Flight, jitter: float) -> bool:
+        """Whether a 400 is about the members: a dynamic segment takes none, and each would become a letter.
+
+        If that is not known its members wait, and the segment is looked at.
+        """
+        code = flight.call.segment
+        if code not in self.dynamic and self._looked.get(code, float("-inf")) > self._now_s - LOOKED_S:
+            return True
+        if code not in self.dynamic:
+            self._look(code)
+        self._tally["retries", "look"] += 1
+        for standing in flight.standings:
+            if standing.gen >= 0:
+                standing.attempts += 1
+                delay_s = max(LOOK_WAIT_S, self._policy.delay_s(standing.attempts, jitter))
+                self._wait(standing, self._now_s + delay_s)
+        return False
+
+    def looked(self, code: str) -> None:
+        """This segment is not dynamic, if there is one."""
+        self.dynamic.discard(code)
+        if len(self._looked) >= LOOKED_MAX:
+            self._looked.clear()
+        self._looked[code] = self._now_s
+
+    def found_dynamic(self, code: str) -> None:
+        """This segment takes no members: what is owed to it is pending until a look finds it fixed."""
+        segment = self.lanes.segment(code)
+        self.dynamic.add(code)
+        self._shut(segment)
+        self._park_open(segment)
 
     def created(self, code: str) -> None:
         """This segment is there now: whoever waits for it is tried at once."""
@@ -471,6 +533,10 @@ class Delivery:
             self._requeue(standing)
         for segment in list(self._missing):
             if not segment.probing and now_s >= segment.missing_until_s:
+                if segment.code in self.dynamic and segment.parked:
+                    self._try_later(segment)
+                    self._look(segment.code)
+                    continue
                 segment.probing = bool(segment.parked)
                 if segment.probing:
                     self._probe(segment, self._limits.members_max)

@@ -75,6 +75,7 @@ class Engine:
             self._refuse,
             self._missing,
             self._deleted,
+            self._look,
             self.commits.ahead,
         )
         self.catalog: Final = Catalog(
@@ -386,6 +387,10 @@ class Engine:
         self.delivery.tick(now_s)
         self.catalog.settle(outcome, now_s, jitter)
         code = outcome.definition.code
+        if outcome.kind == "dynamic":
+            self.delivery.found_dynamic(code)
+        elif outcome.kind == "done":
+            self.delivery.looked(code)
         if outcome.kind == "done" and outcome.reason == "created" and code in self.delivery.existed:
             self.resolving.void(code)
 
@@ -404,6 +409,9 @@ class Engine:
 
     def _deleted(self, code: str) -> bool:
         return self.catalog.deleted(code)
+
+    def _look(self, code: str) -> None:
+        self.catalog.look(code)
 
     def _missing(self, code: str) -> str:
         return self.catalog.missing(code, existed=code in self.delivery.existed)

@@ -259,6 +259,7 @@ class LookupOutcome(msgspec.Struct, frozen=True):
 class Definition(msgspec.Struct, frozen=True):
     """What one segment is to be at retail.red.
 
+    look: whatever it is, it is only looked at.
     exist: there is a fixed segment of this code; created with this name when there is none, else left as it is.
     define: the same, and its name and description are these. deactivate: its status is inactive, if it exists.
     delete: it does not exist. A dynamic segment is never touched by any of them.
@@ -267,7 +268,7 @@ class Definition(msgspec.Struct, frozen=True):
     """
 
     number: int
-    op: Literal["exist", "define", "deactivate", "delete"]
+    op: Literal["look", "exist", "define", "deactivate", "delete"]
     code: str
     name: str
     description: str | None = None
@@ -277,8 +278,9 @@ class Definition(msgspec.Struct, frozen=True):
 class DefinitionOutcome(msgspec.Struct, frozen=True):
     """How a definition ended.
 
-    done: it is so now; reason says what it took (created, updated, unchanged, deactivated, deleted, absent). dynamic: the code
-    belongs to a dynamic segment, nothing was done. refused: retail.red will never take it. failed: try again. unsent: not asked.
+    done: it is so now; reason says what it took (created, updated, unchanged, deactivated, deleted, absent, there).
+    dynamic: the code belongs to a dynamic segment, nothing was done. refused: retail.red will never take it. failed: try
+    again. unsent: not asked.
     """
 
     definition: Definition

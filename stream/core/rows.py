@@ -27,6 +27,8 @@ SEGMENT_MISSING: Final = "segment_missing"
 SEGMENT_DELETED: Final = "segment_deleted"
 """Why a row is pending: retail.red has no such segment, and never had as far as is known; or it had, and somebody deleted it there.
 A process that starts knows the second by its rows alone."""
+SEGMENT_DYNAMIC: Final = "segment_dynamic"
+"""Its segment is dynamic at retail.red: its members follow from rules, and nobody may add any."""
 
 PUT_OFF: Final = "put_off"
 """Why a membership is pending: it is owed and stored, and waits for room, or for its segment to answer."""

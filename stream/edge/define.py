@@ -76,6 +76,8 @@ class _Steps:
 
     def run(self) -> _End:
         found, op = self._look(), self._wanted.op
+        if op == "look":
+            return self._done("absent" if found is None else "there")
         if op in ("exist", "define"):
             if found is None:
                 return self._create()

@@ -83,3 +83,22 @@ def test_a_missing_segment_is_created_when_that_is_wanted(shop: Shop) -> None:
     shop.write("members", 1, {"segment": "new-one", "email": "max@example.com"})
     shop.begin()
     shop.until(lambda: shop.members("new-one") == {"c-1"})
+
+
+@pytest.mark.parametrize("catalog", [False, True])
+def test_a_dynamic_segment_gets_one_request_and_no_letter(shop: Shop, *, catalog: bool) -> None:
+    shop.sandbox.call(lambda app: setattr(app.shop.segments["gold"], "type", "dynamic"))
+    for number in range(20):
+        shop.customer(f"c-{number}", f"m{number}@example.com")
+        shop.write("members", number, {"segment": "gold", "email": f"m{number}@example.com"})
+    if catalog:
+        shop.settings["segments"] = {"topic": shop.topic("segments"), "code": "code", "name": "title"}
+        shop.write("segments", 1, {"code": "gold", "title": "Gold"})
+    loop = shop.begin()
+    shop.until(lambda: loop.engine.pending()["segment_dynamic"] == 20)
+    statuses = shop.sandbox.call(lambda app: {int(status): n for status, n in app.witness.stats()["statuses"].items()})
+    assert statuses.get(400, 0) <= 2, statuses
+    assert loop.engine.letters_open() == 0
+    assert loop.report.totals["letters"] == 0
+    shop.sandbox.call(lambda app: setattr(app.shop.segments["gold"], "type", "fixed"))
+    shop.until(lambda: len(shop.members()) == 20)

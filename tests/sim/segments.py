@@ -124,7 +124,9 @@ class Definer:
             self._tell(definition, answer, "dynamic", 200, "dynamic")
             return
         reason = "unchanged"
-        if definition.op in ("exist", "define"):
+        if definition.op == "look":
+            reason = "absent" if about is None else "there"
+        elif definition.op in ("exist", "define"):
             if about is None:
                 shop.create(code, definition.name)
                 reason = "created"

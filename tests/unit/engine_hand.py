@@ -19,6 +19,7 @@ from stream.core.model import (
     Customer,
     Decoded,
     Definition,
+    DefinitionOutcome,
     ItemError,
     Lookup,
     LookupOutcome,
@@ -252,6 +253,13 @@ class Hand:
         outcome = LookupOutcome(lookup, kind, customers, status=status, at_s=self.now, duration_s=0.0, **values)
         self.engine.looked_up(outcome, self.now, int(self.now * 1000), 0.5)
         return lookup
+
+    def found(self, reason: str, kind: Any = "done") -> Definition:
+        """The one definition that is asked for now, answered."""
+        self.settle()
+        definition = self.defined[-1]
+        self.engine.defined(DefinitionOutcome(definition, kind, 200, reason, "", None, self.now, 0.0), self.now, 0.5)
+        return definition
 
     def only(self) -> Call:
         """The one call that is sent now."""

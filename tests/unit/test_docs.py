@@ -9,7 +9,7 @@ import pytest
 from stream import errors
 from stream.core import resolver, verdict
 from stream.core.reasons import ALARMS, LETTERS
-from stream.core.rows import PUT_OFF, SEGMENT_DELETED, SEGMENT_MISSING
+from stream.core.rows import PUT_OFF, SEGMENT_DELETED, SEGMENT_DYNAMIC, SEGMENT_MISSING
 from stream.edge.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +74,7 @@ def test_every_reason_of_a_pending_row_is_explained() -> None:
     waits = {resolver.LOOKUP, resolver.NO_CUSTOMER_ROW, resolver.NO_SEGMENT_ROW, resolver.UNKNOWN}
     waits |= {
         PUT_OFF,
+        SEGMENT_DYNAMIC,
         SEGMENT_MISSING,
         SEGMENT_DELETED,
         resolver.OTHER_OWNER,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from engine_hand import Hand, tp
 
-from stream.core.delivery import SLOT_LOOK_S
+from stream.core.catalog import Plan
+from stream.core.delivery import LOOK_WAIT_S, LOOKED_S, SLOT_LOOK_S
+from stream.core.effects import Alarm
 from stream.core.model import ItemError
 from stream.core.rowstate import decode_metadata
 
@@ -383,6 +385,10 @@ def test_a_tombstone_after_a_refused_removal_holds_nothing() -> None:
     hand.done()
     hand.feed(hand.cut(1))
     hand.done(400)
+    assert hand.found("there").op == "look"
+    hand.settle(LOOK_WAIT_S)
+    hand.answer(hand.sent[-1], 400)
+    hand.settle()
     assert [bury.reason for bury in hand.buried] == ["invalid"]
     hand.feed(hand.tombstone(1))
     hand.settle(1.0)
@@ -543,3 +549,68 @@ def test_a_segment_that_failed_is_tried_with_one_call() -> None:
     hand.settle(60.0)
     assert len(hand.engine.delivery.flights) == 1
     assert hand.engine.next_s(hand.now) >= hand.now + SLOT_LOOK_S
+
+
+# ---- dynamic segments ------------------------------------------------------------------------------------------------
+
+
+def test_members_of_a_dynamic_segment_wait_without_a_letter_or_a_second_request() -> None:
+    hand = Hand(segments_plan=Plan(create_missing=True), missing_retry_s=5.0).start()
+    hand.feed(*(hand.put(n, "rules", f"c{n}") for n in range(20)))
+    hand.done(400)
+    assert hand.found("dynamic", "dynamic").op == "look"
+    hand.feed(hand.put(20, "rules", "c20"))
+    assert hand.settle(LOOK_WAIT_S) == []
+    assert hand.settle(LOOK_WAIT_S) == []
+    assert (len(hand.sent), hand.buried, hand.committed()) == (1, [], 21)
+    assert hand.engine.pending()["segment_dynamic"] == 21
+    assert [alarm.kind for alarm in hand.alarms if isinstance(alarm, Alarm)] == ["segment_dynamic"]
+    hand.settle(5.0)  # it is looked at again, and no member is tried
+    assert hand.found("dynamic", "dynamic").op == "look"
+    assert len(hand.sent) == 1
+    hand.settle(300.0)
+    assert hand.found("there").op == "look"
+    for _ in range(3):
+        for call in hand.settle(0.1):
+            hand.answer(call)
+    hand.settle()
+    assert {hand.stored(n).told for n in range(21)} == {"present"}  # type: ignore[union-attr]
+
+
+def test_the_next_process_finds_out_with_one_request() -> None:
+    hand = Hand().start()
+    hand.feed(*(hand.put(n, "rules", f"c{n}") for n in range(20)))
+    hand.done(400)
+    hand.found("dynamic", "dynamic")
+    hand.settle(LOOK_WAIT_S)
+    hand.settle()
+    hand.crash()
+    assert len(hand.sent) == 1
+    hand.answer(hand.sent[0], 400)
+    hand.found("dynamic", "dynamic")
+    for _ in range(5):
+        hand.settle(LOOK_WAIT_S)
+    assert (len(hand.sent), hand.buried) == (1, [])
+    assert hand.engine.pending()["segment_dynamic"] == 20
+
+
+def test_a_segment_that_takes_members_is_looked_at_once_in_a_while() -> None:
+    hand = Hand(members_max=1).start()
+    for number in range(3):
+        hand.feed(hand.put(number, "gold", f"c{number}"))
+        hand.settle()
+        hand.answer(hand.sent[-1], 400)
+        hand.settle()
+        if number == 0:
+            hand.found("there")
+            hand.settle(LOOK_WAIT_S)
+            hand.answer(hand.sent[-1], 400)
+            hand.settle()
+    assert len(hand.defined) == 1
+    assert len(hand.buried) == 3
+    hand.now += LOOKED_S
+    hand.feed(hand.put(7, "gold", "c7"))
+    hand.settle()
+    hand.answer(hand.sent[-1], 400)
+    hand.settle()
+    assert len(hand.defined) == 2

@@ -341,6 +341,8 @@ def test_a_code_that_changed_before_its_segment_was_made_is_made_as_its_members_
     table.put("7", "golden", "Gold", None)
     assert table.asks() == []
     table.catalog.owned({0})
+    assert table.asks() == []
+    table.catalog.missing("gold", existed=False)
     assert [(one.op, one.code) for one in table.asks()] == [("exist", "gold")]
     assert table.kinds() == ["segment_code_changed"]
 
