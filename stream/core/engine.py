@@ -24,7 +24,7 @@ from stream.core.fold import Folder
 from stream.core.limits import Limits
 from stream.core.model import Decoded, Definition, DefinitionOutcome, LookupOutcome, Membership, Outcome, TopicPartition
 from stream.core.owners import Owners, TableSpec
-from stream.core.resolver import Identities, Resolver
+from stream.core.resolver import UNKNOWN, Identities, Resolver
 from stream.core.resolving import Resolving
 from stream.core.rows import HELD, IDLE, PUT_OFF, Count, Part, Row, Standing
 from stream.core.table import RowTable
@@ -344,7 +344,14 @@ class Engine:
 
     def _refuse(self, standing: Standing, reason: str, detail: str) -> None:
         """retail.red will never take this member: a letter for each row that says so, and the rows say why they wait."""
-        if reason == "unknown_customer" and self.resolving.unknown_customer(standing):
+        # which code an unknown customer gets is not known: one who was found by a look-up is looked for once more
+        unknown = reason == "unknown_customer" or (
+            reason == "invalid"
+            and standing.sayers > 0
+            and not self.resolving.resolver.refused_before(standing.membership[1])
+            and any(row.claim is not None for row in standing.table.undone(standing, UNKNOWN))
+        )
+        if unknown and self.resolving.unknown_customer(standing):
             return
         pending = f"refused:{reason}"
         for row in standing.table.undone(standing, pending):

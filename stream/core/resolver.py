@@ -50,7 +50,12 @@ DENIED_MAX: Final = 100_000
 SLOT_LOOK_S: Final = 0.005
 """How soon answers are looked for while questions wait for a slot."""
 
-_TOO_LONG: Final = frozenset({400, 413, 414, 422, 431})
+_TOO_LONG: Final = frozenset({413, 414, 431})
+_UNFIT: Final = frozenset({400, 422})
+"""The question is refused: for one of its values, or for their number. Its halves tell which."""
+
+RAISE_AFTER: Final = 50
+"""So many full questions must be answered before they become longer again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,14 @@ def _compact(refs: list[RowRef]) -> list[RowRef] | dict[RowRef, None]:
     return refs if len(refs) <= REFS_LIST_MAX else dict.fromkeys(refs)
 
 
+class Halves(msgspec.Struct):
+    """A question that was refused, asked again as two. left: not answered yet; size: values in the longer; refused: one was."""
+
+    left: int = 2
+    size: int = 0
+    refused: bool = False
+
+
 class Resolver:
     """Answers, waits and questions; it knows rows by their place alone.
 
@@ -121,6 +134,7 @@ class Resolver:
         self._waits: dict[str, Wait] = {}
         self._found: dict[str, tuple[str, str, float]] = {}
         self._denied: dict[str, tuple[str, str, float]] = {}
+        self._shown: dict[str, int] = {}
         self._fresh: dict[IdentityKind, dict[str, None]] = {"email": {}, "number": {}}
         self._due: deque[str] = deque()
         self._wheel: dict[int, list[str]] = {}
@@ -128,23 +142,27 @@ class Resolver:
         self._flights: dict[int, tuple[Lookup, list[str]]] = {}
         self._numbers = 0
         self._values_max = identities.limits.values_max
+        self._full_answers = 0
+        self._parts: deque[tuple[IdentityKind, list[str], Halves]] = deque()
+        self._halves: dict[int, Halves] = {}
         self._not_before_s = float("-inf")
         self._retry_s = float("-inf")
         self._failures = 0
         self._now_s = 0.0
+        self._wall_ms = 0
         self._codes: dict[str, str] = {}
         self._accepted: set[str] = set()
         self._said: set[str] = set()
         self._refused: set[str] = set()
 
-    def tick(self, now_s: float) -> None:
+    def tick(self, now_s: float, wall_ms: int) -> None:
         """The time of what follows."""
-        self._now_s = now_s
+        self._now_s, self._wall_ms = now_s, wall_ms
 
     @property
     def fresh(self) -> int:
         """Identities that were never asked for."""
-        return sum(map(len, self._fresh.values()))
+        return sum(map(len, self._fresh.values())) + sum(len(places) for _, places, _ in self._parts)
 
     def waiting(self) -> int:
         """Terms that rows wait for."""
@@ -354,6 +372,10 @@ class Resolver:
         if self._wheel_s < 0:
             self._wheel_s = int(self._now_s)
 
+    def refused_before(self, customer: str) -> bool:
+        """Whether the members route refused this id, and it was looked for anew since."""
+        return customer in self._refused
+
     def forget(self, claim: Claim, why: str, customer: str, at_ms: int, wall_ms: int) -> None:
         """This id was found for these terms, and the members route does not know it: they are looked up again, after a while.
 
@@ -378,10 +400,15 @@ class Resolver:
                 refs.update({(id(ref[0]), ref[1]): ref for ref in wait.refs})
             for one in self.expand((place,))[0]:
                 kind, value = one.split(":", 1)
-                found = self._waits.get(self.rule.term(kind, value))
+                term_place = self.rule.term(kind, value)
+                # the source may be ahead of retail.red: somebody new is looked for as somebody new, however old the row is
+                while len(self._shown) >= DENIED_MAX:
+                    del self._shown[next(iter(self._shown))]
+                self._shown[term_place] = self._wall_ms
+                found = self._waits.get(term_place)
                 if found is not None and found.state == RESTING:
                     found.state = DUE
-                    self._due.appendleft(self.rule.term(kind, value))
+                    self._due.appendleft(term_place)
         return list(refs.values())
 
     # ---- asking --------------------------------------------------------------------------------------------------
@@ -393,6 +420,13 @@ class Resolver:
         asks: list[Lookup] = []
         if now_s < self._not_before_s:
             return asks
+        while self._parts and len(self._flights) < self._limits.slots:
+            part_kind, part, halves = self._parts.popleft()
+            places = dict.fromkeys(part)
+            asks.append(self._ask(part_kind, places))
+            self._halves[asks[-1].number] = halves
+            halves.size = max(halves.size, len(asks[-1].values))
+            self._fresh[part_kind].update(places)  # what did not fit: the limit was lowered meanwhile
         for kind, fresh in self._fresh.items():
             while fresh and len(self._flights) < self._limits.slots:
                 asks.append(self._ask(kind, fresh))
@@ -467,28 +501,53 @@ class Resolver:
         self, outcome: LookupOutcome, now_s: float, wall_ms: int, jitter: float, interested: Callable[[RowRef], int]
     ) -> list[RowRef]:
         """An answer came. Returns the rows to be resolved again."""
-        self._now_s = now_s
+        self._now_s, self._wall_ms = now_s, wall_ms
         flight = self._flights.pop(outcome.lookup.number, None)
         if flight is None:
             return []
         lookup, places = flight
+        halves = self._halves.pop(lookup.number, None)
         waits = {place: wait for place in places if (wait := self._waits.get(place)) is not None}
         refs: dict[tuple[int, bytes], RowRef] = {}
         for wait in waits.values():
             refs.update({(id(ref[0]), ref[1]): ref for ref in wait.refs})
         if outcome.kind != "answered":
+            if halves is not None:
+                halves.refused = True
             self._failed(outcome, lookup, waits, now_s, jitter)
             return list(refs.values())
         self._failures = 0
+        self._passed(lookup, halves)
         found = judge(outcome, [wait.value for wait in waits.values()], self.rule)
         for place, wait in waits.items():
             self._take(place, wait, found[wait.value], wall_ms, interested)
         return list(refs.values())
 
+    def _passed(self, lookup: Lookup, halves: Halves | None) -> None:
+        """A question was taken: if it was the second half of a refused one, that one was too long; questions grow again."""
+        if halves is not None:
+            halves.left -= 1
+            if not halves.left and not halves.refused:
+                self._shorten(halves.size, "a list of more values, and takes its halves")
+        elif self._values_max < self._limits.values_max and len(lookup.values) >= self._values_max:
+            self._full_answers += 1
+            if self._full_answers >= RAISE_AFTER:
+                self._full_answers = 0
+                self._values_max = min(self._limits.values_max, 2 * self._values_max)
+
+    def _shorten(self, most: int, what: str) -> None:
+        self._values_max = max(1, min(self._values_max, most))
+        self._full_answers = 0
+        self._alarm(
+            "lookup_too_long",
+            f"the customer service refuses {what}: {self._values_max} from now on; set retail_red.lookup_values_max",
+        )
+
     def _take(self, place: str, wait: Wait, found: Found, wall_ms: int, interested: Callable[[RowRef], int]) -> None:
         self._tally["lookups", found.kind] += 1
         if found.kind == "found":
             del self._waits[place]
+            self._shown.pop(place, None)
             self._remember(place, found.id, "", self._limits.found_ttl_s)
             return
         why = WHY[found.kind]
@@ -498,6 +557,8 @@ class Resolver:
         if found.kind == "missing":
             self._remember(place, "", MISSING, self._limits.missing_ttl_s)
         newest_ms = max(map(interested, wait.refs), default=0)
+        if newest_ms:
+            newest_ms = max(newest_ms, self._shown.get(place, 0))
         self._rest(place, wait, why, self._delay_s(wall_ms - newest_ms) if newest_ms else self._limits.retry_s)
 
     def _known(self, place: str) -> tuple[str, str, float] | None:
@@ -520,22 +581,27 @@ class Resolver:
         fresh = self._fresh[lookup.kind]
         for wait in waits.values():
             wait.state, wait.why = FRESH, LOOKUP_FAILED
-        if outcome.status in _TOO_LONG:
-            if len(lookup.values) > 1:
-                self._values_max = max(1, len(lookup.values) // 2)
-                self._alarm(
-                    "lookup_too_long",
-                    f"the customer service refuses a list of {len(lookup.values)} values (HTTP {outcome.status}): "
-                    f"{self._values_max} from now on; set retail_red.lookup_values_max",
-                )
-            else:
+        if outcome.status in _TOO_LONG and len(waits) > 1:
+            self._shorten(len(lookup.values) // 2, f"a list of {len(lookup.values)} values (HTTP {outcome.status})")
+        elif outcome.status in _UNFIT and len(waits) > 1:
+            places, halves = list(waits), Halves()
+            middle = (len(places) + 1) // 2
+            for part in (places[:middle], places[middle:]):
+                self._parts.append((lookup.kind, part, halves))
+            return
+        elif outcome.status in _TOO_LONG | _UNFIT:
+            # a value that is refused alone: its row waits, and nobody else's
+            if f"refused {outcome.status}" not in self._said:
+                self._said.add(f"refused {outcome.status}")
                 self._alarm(
                     "lookup_refused",
-                    f"the customer service refuses a look-up (HTTP {outcome.status}): {outcome.reason}",
+                    f"the customer service refuses a look-up of a single value (HTTP {outcome.status}): {outcome.reason}; "
+                    "its rows wait as customer_uncertain, and so will others like it",
                 )
-                for place, wait in waits.items():
-                    self._rest(place, wait, UNCERTAIN, self._limits.retry_cap_s)
-                return
+            for place, wait in waits.items():
+                wait.answered = True  # or its rows would ask again at once
+                self._rest(place, wait, UNCERTAIN, self._limits.retry_cap_s)
+            return
         else:
             self._failures += 1
             wait_s = self._policy.delay_s(self._failures, jitter)
@@ -554,7 +620,7 @@ class Resolver:
     def next_s(self) -> float:
         """When a question becomes due by time alone; infinite when none does."""
         next_s = float("inf")
-        if any(self._fresh.values()):
+        if self._parts or any(self._fresh.values()):
             next_s = self._not_before_s
             if len(self._flights) >= self._limits.slots:
                 # an answer frees a slot, and it cannot wake whoever waits for records

@@ -14,7 +14,7 @@ from typing import Final
 from stream.core.claims import REFERENCE, plain
 from stream.core.model import Claim, Lookup, LookupOutcome, Membership
 from stream.core.resolver import LOOKUP, MISSING, NO_SEGMENT_ROW, OTHER_OWNER, UNANSWERED, UNKNOWN, Resolver
-from stream.core.rows import IDLE, PRESENT, Event, Part, Row, RowRef, Standing, load
+from stream.core.rows import PRESENT, Event, Part, Row, RowRef, Standing, load
 from stream.core.table import RowTable
 
 AGAIN_AT_ONCE_MAX: Final = 10_000
@@ -308,26 +308,12 @@ class Resolving:
         """More stored rows are here: they may have been told of segments that were away."""
         self._void |= self._voided
 
-    def _leave(self, row: Row, membership: Membership) -> None:
-        """The row says this no more, and nothing is owed for that: there is no such customer."""
-        table = row.part.table
-        standing = table.standing(membership)
-        standing.sayers -= 1
-        standing.gen += 1
-        row.told.pop(membership, None)
-        row.says = row.via = None
-        if row in standing.rows:
-            standing.rows.remove(row)
-            table.unpin(row)
-        if standing.where == IDLE and not standing.rows:
-            table.put_away(standing)
-
     # ---- every row -----------------------------------------------------------------------------------------------
 
     def turn(self, tables: Iterable[RowTable], now_s: float, wall_ms: int, *, room: bool = True) -> None:
         """Resolve again what changed, some rows at a time. room: whether memberships may be taken into work by a sweep."""
         self._now_s, self._wall_ms, self._room = now_s, wall_ms, room
-        self.resolver.tick(now_s)
+        self.resolver.tick(now_s, wall_ms)
         tables = list(tables)
         whole = [table for table in tables if table.whole]
         counting = any(table.counting for table in tables)
@@ -385,9 +371,10 @@ class Resolving:
         claim = row.claim
         if row.says is not None and row.says[1] in gone and not claim.terms[0].startswith("id:"):
             self.resolver.forget(claim, UNKNOWN, row.says[1], row.at_ms, self._wall_ms)
-            part.working[key] = row
-            self._leave(row, row.says)
-            return (part, key)
+            # as when a reference changes it keeps what it says until another is found: it may have been told elsewhere, and
+            # a removal of somebody who is gone changes nothing
+            self._resolve(row)
+            return None
         if claim.segment in changed or any(one in changed for one in claim.terms):
             return (part, key)
         return None

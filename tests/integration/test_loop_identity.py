@@ -102,3 +102,19 @@ def test_a_dynamic_segment_gets_one_request_and_no_letter(shop: Shop, *, catalog
     assert loop.report.totals["letters"] == 0
     shop.sandbox.call(lambda app: setattr(app.shop.segments["gold"], "type", "fixed"))
     shop.until(lambda: len(shop.members()) == 20)
+
+
+@pytest.mark.parametrize("code", ["404", "400"])
+def test_whoever_registers_anew_follows_whichever_way_the_one_before_is_refused(shop: Shop, code: str) -> None:
+    shop.settings["identity"] = {"missing_retry_s": 1}
+    shop.settings["segments"] = {"create_missing": True}
+    assert shop.http.post("/_sandbox/faults", json={"unknown_customer": code}).status_code == 200
+    shop.customer("c-old", "max@example.com")
+    shop.write("members", 1, {"segment": "gold", "email": "max@example.com"})
+    loop = shop.begin()
+    shop.until(lambda: shop.members() == {"c-old"})
+    shop.customer("c-old", "max@example.com", status="deleted")
+    shop.customer("c-new", "max@example.com")
+    shop.write("members", 2, {"segment": "silver", "email": "max@example.com"})
+    shop.until(lambda: shop.members("silver") == {"c-new"} and "c-new" in shop.members())
+    assert loop.report.totals["letters"] == 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from stream.core.effects import Alarm, Bury, Commit, Effect, Restore, Restored, Send
+from stream.core.effects import Alarm, Bury, Commit, Define, Effect, Restore, Restored, Send
 from stream.core.engine import Engine
-from stream.core.model import Call, Outcome, TopicPartition
+from stream.core.model import Call, DefinitionOutcome, Outcome, TopicPartition
 from stream.core.rowstate import META_KEY, PartitionState, decode_metadata, encode
 from stream.core.verdict import VerdictPolicy
 from tests.sim.watch import Violation
@@ -135,7 +135,22 @@ class Instance:
         """What goes on beside the walk."""
 
     def _ask(self, effect: Effect) -> None:
-        raise AssertionError(f"nobody answers {effect}")
+        """Where rows name ids, all that is asked is whether a segment takes members."""
+        assert isinstance(effect, Define), effect
+        assert effect.definition.op == "look", effect
+        engine = self.engine
+
+        def answer() -> None:
+            if not self.alive or self.engine is not engine:
+                return
+            there = effect.definition.code in self.play.shop.segments
+            outcome = DefinitionOutcome(
+                effect.definition, "done", 200, "there" if there else "absent", "", None, self.clock.now_s, 0.1
+            )
+            self._asked.append(lambda: engine.defined(outcome, self.clock.now_s, self.rng.random()))
+            self.wake(0.01)
+
+        self.clock.after(self.rng.uniform(0.02, 0.3), answer)
 
     def _work(self, now_s: float) -> None:
         asked, self._asked = self._asked, []

@@ -8,7 +8,7 @@ import pytest
 from engine_hand import Hand, tp
 
 from stream.core.catalog import CatalogRule, Plan
-from stream.core.model import Change, Customer, ItemError
+from stream.core.model import Change, Customer, ItemError, LookupOutcome
 from stream.core.rowstate import RowState
 
 EMAIL = (("email", "email"),)
@@ -306,10 +306,106 @@ def test_a_refused_member_found_by_a_look_up_is_a_letter_with_its_record() -> No
     hand = by_email()
     hand.feed(hand.put(1, "gold", "a@x"))
     hand.look(customer("c1", "a@x"))
-    call = hand.only()
-    hand.answer(call, 201, errors=[ItemError("400", 0, "c1", "no")])
+    hand.answer(hand.only(), 201, errors=[ItemError("400", 0, "c1", "no")])
     hand.settle()
-    assert [bury.origin for bury in hand.buried] == [0]
+    assert hand.buried == [], "it may mean that there is no such customer"
+    assert row(hand, 1).waits == "customer_unknown"
+    hand.settle(40)
+    hand.look(customer("c1", "a@x"))
+    hand.answer(hand.only(), 201, errors=[ItemError("400", 0, "c1", "no")])
+    hand.settle()
+    assert [bury.reason for bury in hand.buried] == ["invalid"]
+
+
+@pytest.mark.parametrize("code", ["404", "400"])
+def test_whoever_registered_anew_is_found_whichever_code_the_one_before_is_refused_with(code: str) -> None:
+    hand = by_email()
+    hand.feed(hand.put(1, "gold", "a@x"))
+    hand.look(customer("c1", "a@x"))
+    hand.done()
+    hand.feed(hand.put(2, "silver", "a@x"))
+    hand.answer(hand.only(), 201, errors=[ItemError(code, 0, "c1", "no")])
+    hand.settle(40)
+    hand.look(customer("c2", "a@x"))
+    assert ("add", "silver", ("c2",)) in sent(hand)
+    assert hand.buried == []
+
+
+def test_who_was_refused_once_is_removed_where_he_was_told_when_his_row_ends() -> None:
+    hand = by_email()
+    hand.feed(hand.put(1, "gold", "a@x"))
+    hand.look(customer("c1", "a@x"))
+    hand.done()
+    hand.feed(hand.put(2, "silver", "a@x"))
+    hand.answer(hand.only(), 201, errors=[ItemError("404", 0, "c1", "an index that lags")])
+    hand.settle(1)
+    hand.feed(hand.cut(1))
+    call = hand.only()
+    assert (call.op, call.segment, call.members) == ("remove", "gold", ("c1",))
+    hand.answer(call, 202, errors=[ItemError("404", 0, "c1", "no such customer")])
+    hand.settle(10)
+    assert row(hand, 1).others == []
+
+
+def test_a_value_that_is_refused_costs_a_few_questions_and_shortens_no_other() -> None:
+    hand = Hand(members=EMAIL).start()
+    hand.feed(*(hand.put(n, "gold", f"m{n}@x") for n in range(80)))
+    asked, refused = 0, []
+    for _ in range(400):
+        hand.settle(0.05)
+        for lookup in [hand.lookups.pop() for _ in hand.lookups[:]]:
+            asked += 1
+            bad = "m7@x" in lookup.values
+            if bad:
+                refused.append(len(lookup.values))
+            people = () if bad else tuple(customer(f"c{value}", value) for value in lookup.values)
+            outcome = LookupOutcome(
+                lookup, "failed" if bad else "answered", people, whole=not bad, status=400 if bad else 200,
+                reason="refused" if bad else "", message="", retry_after_s=None, at_s=hand.now, duration_s=0.0,
+            )  # fmt: skip
+            hand.engine.looked_up(outcome, hand.now, int(hand.now * 1000), 0.5)
+    assert refused[-1] == 1
+    assert asked <= 16, "a search of the one among 80"
+    assert [alarm.kind for alarm in hand.alarms] == ["lookup_refused"]
+    assert row(hand, 7).waits == "customer_uncertain"
+    hand.feed(*(hand.put(100 + n, "gold", f"n{n}@x") for n in range(80)))
+    hand.settle()
+    assert len(hand.lookups[-1].values) == 80
+
+
+def test_a_list_whose_halves_are_taken_was_too_long_and_grows_again_after_a_while() -> None:
+    hand = Hand(members=EMAIL).start()
+    sizes: list[int] = []
+    for wave in range(60):
+        hand.feed(*(hand.put((wave, n), "gold", f"m{wave}.{n}@x") for n in range(64)))
+        for _ in range(6):
+            hand.settle(0.05)
+            for lookup in [hand.lookups.pop() for _ in hand.lookups[:]]:
+                sizes.append(len(lookup.values))
+                bad = len(lookup.values) > 40
+                people = () if bad else tuple(customer(f"c{value}", value) for value in lookup.values)
+                outcome = LookupOutcome(
+                    lookup, "failed" if bad else "answered", people, whole=not bad, status=400 if bad else 200,
+                    reason="", message="", retry_after_s=None, at_s=hand.now, duration_s=0.0,
+                )  # fmt: skip
+                hand.engine.looked_up(outcome, hand.now, int(hand.now * 1000), 0.5)
+    assert sizes[:5] == [64, 32, 32, 32, 32]
+    assert {alarm.kind for alarm in hand.alarms} == {"lookup_too_long"}
+    assert sizes.count(64) == 3, "at first, and again after fifty that were taken"
+
+
+def test_somebody_whom_the_source_shows_before_retail_red_is_looked_for_as_somebody_new() -> None:
+    hand = referred({})
+    hand.feed(hand.put(1, "gold", "42"))
+    hand.settle()
+    hand.settle(90_000)  # the row is old by now: its own share of its age would be hours
+    hand.refer("customers", "42", None, "a@x")
+    hand.look()
+    hand.settle()
+    assert row(hand, 1).waits == "customer_missing"
+    hand.settle(35)
+    hand.look(customer("c1", "a@x"))
+    assert hand.done().members == ("c1",)
 
 
 def test_a_row_that_ends_before_its_look_up_was_answered_told_nobody() -> None:
@@ -429,6 +525,7 @@ def test_rows_told_before_follow_a_customer_who_registered_anew() -> None:
     assert sorted((c.op, c.segment, c.members) for c in hand.settle()) == [
         ("add", "blue", ("c2",)),
         ("add", "gold", ("c2",)),
+        ("remove", "gold", ("c1",)),
     ]
 
 

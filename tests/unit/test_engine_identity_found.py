@@ -35,7 +35,11 @@ def test_a_row_that_left_does_not_keep_an_unknown_customer_for_the_others() -> N
     assert hand.buried == []
     hand.settle(40)
     hand.look(customer("c2", "a@x"))
-    assert hand.done().members == ("c2",)
+    hand.settle()
+    assert [(call.op, call.members) for call in hand.sent[-2:]] == [("remove", ("c1",)), ("add", ("c2",))]
+    for call in hand.sent[-2:]:
+        hand.answer(call)
+    hand.settle()
     assert row(hand, 2).member == "c2"
     assert hand.stored(1) is None or row(hand, 1).pending is None
 
