@@ -38,6 +38,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def main(args: argparse.Namespace) -> int:
     if not (1 <= args.duration_s <= 3_600 and 1 <= args.rate <= 5_000):
         raise UsageError("--duration-s takes 1 to 3600, --rate 1 to 5000")
+    if args.picture is not None and not args.picture.parent.is_dir():
+        raise UsageError(f"--picture: there is no folder {args.picture.parent}")
     from rich.console import Console  # noqa: PLC0415 - the libraries are loaded only by commands that need them
 
     from stream.demo.run import Plan, demo  # noqa: PLC0415
@@ -46,7 +48,8 @@ def main(args: argparse.Namespace) -> int:
     live = console if console.is_terminal and not console.is_dumb_terminal and not args.plain else None
     plan = Plan(args.duration_s, args.rate, args.seed, args.keep, args.picture)
     # as Ctrl-C does: it ends with the comparison
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, signal.default_int_handler)
     try:
         if args.postgres:
             from stream.demo.postgres import demo_postgres  # noqa: PLC0415

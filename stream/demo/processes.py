@@ -192,7 +192,7 @@ class Consumer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.log = folder / "consumer.log"
-        self._from = 0
+        self._from = self._told = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -211,6 +211,19 @@ class Consumer:
                 if '"metrics":' in line and line.endswith("\n"):
                     found = json.loads(line)["metrics"]
                     break
+        return found
+
+    def alarms(self) -> list[str]:
+        """What its log says to a person since this was asked last."""
+        found: list[str] = []
+        with self.log.open() as log:
+            log.seek(self._told)
+            for line in log:
+                if not line.endswith("\n"):
+                    break
+                self._told += len(line.encode())
+                if '"alarm":' in line:
+                    found.append(str(json.loads(line)["event"]))
         return found
 
     @property

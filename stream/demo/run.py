@@ -18,6 +18,7 @@ from stream.demo.shop import TOPIC, Shop
 from stream.demo.stage import Source, Stage
 
 SETTLE_DEADLINE_S = 60.0
+NAMED_MAX = 5
 SETTLE_LINE_S = 3.0
 CHANGES_BEFORE = 500
 FAULTS = ("removal_delay_s=[0.1,0.8]", "error_share=0.01", "row_error_share=0.002")
@@ -73,12 +74,18 @@ def differences(truth: Members, found: Members) -> dict[str, tuple[set[str], set
     }
 
 
+def named(what: str, members: set[str]) -> str:
+    """How many, and who: the first few."""
+    some = f" ({', '.join(sorted(members)[:NAMED_MAX])}{', …' if len(members) > NAMED_MAX else ''})" if members else ""
+    return f"{len(members)} {what}{some}"
+
+
 def verdict(truth: Members, found: Members, consumer_code: int, changes: str, say: Say) -> int:
     """Say how the segments compare with the table. 0 when they are equal and the consumer ended with 0, else 1."""
     differ = differences(truth, found)
     for code in sorted({*truth, *found}):
         missing, extra = differ.get(code, (set(), set()))
-        mark = f"DIFFERS: {len(missing)} missing, {len(extra)} too many" if code in differ else "equal"
+        mark = f"DIFFERS: {named('missing', missing)}, {named('too many', extra)}" if code in differ else "equal"
         say(f"  {code:14s} {len(truth.get(code, ())):6d} members  {mark}")
     say(
         f"{'NOT EQUAL' if differ else 'equal'}: {sum(map(len, truth.values()))} members after {changes}, "

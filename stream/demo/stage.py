@@ -120,7 +120,7 @@ class Stage:
         def end(*_: object) -> None:
             self._ended = self._interrupted = True
 
-        before = {sign: signal.signal(sign, end) for sign in (signal.SIGINT, signal.SIGTERM)}
+        before = {sign: signal.signal(sign, end) for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:
             yield
         finally:
@@ -230,7 +230,7 @@ class Stage:
         figures.lag = self._lag.read()
         found, stats, truth = self._sandbox.present(), self._sandbox.stats(), self._source.truth()
         if self._follows:
-            for text in news(self._found, found):
+            for text in (*news(self._found, found), *self._consumer.alarms()):
                 self._tell(text)
             self._found = found
         figures.segments = tuple(

@@ -6,6 +6,7 @@ room is left belongs to the latest events.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from textwrap import wrap
 from typing import Final, NamedTuple
@@ -84,7 +85,8 @@ def told(figures: Figures) -> list[str]:
 
 def folded(text: str) -> list[str]:
     """For plain lines, which a terminal would cut in the middle of words."""
-    return wrap(text, PLAIN_COLUMNS, subsequent_indent="  ", break_on_hyphens=False)
+    columns = min(PLAIN_COLUMNS, shutil.get_terminal_size((PLAIN_COLUMNS, 24)).columns)
+    return wrap(text, max(20, columns), subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _wide(figures: Figures, width: int) -> Iterator[Layout]:

@@ -103,6 +103,10 @@ class App:
         if form != "none":
             reply = replace(reply, headers=(*reply.headers, *RATE_HEADERS[form]))
         now_s = self.loop.time()
+        # nobody can obey what he has not been told yet
+        wait_s = reply.wait_s or (reply.wait_until_s - time.time() if reply.wait_until_s else 0.0)
+        if wait_s > 0:
+            self.witness.throttled(now_s - self.started_s, wait_s)
         self.witness.answered(
             now_s - self.started_s,
             request.number,
@@ -154,9 +158,11 @@ class App:
         if path == ["oauth", "token"]:
             if request.method != "POST":
                 raise Refused(plain(405, "MethodNotAllowed", "POST only"))
+            if self.faults.hits("token_throttle_share"):
+                raise Refused(self._throttled())
             return
         if fate.end == "throttle" or self._too_fast(request.at_s):
-            raise Refused(self._throttled(request))
+            raise Refused(self._throttled())
         if len(request.target) > self.faults.number("url_bytes_max"):
             raise Refused(plain(414, "UriTooLong", "The URL is too long"))
         if len(path) < 4 or path[:2] != ["v1", "merchants"]:
@@ -164,6 +170,8 @@ class App:
         if fate.end == "unauthorized" or not self.tokens.good(request):
             raise Refused(unauthorized("The token is missing, wrong or expired", self.faults))
         if path[2] != self.config.merchant:
+            if self.faults.word("other_merchant") == "404":
+                raise Refused(plain(404, "NotFound", f"Merchant {path[2]} not found"))
             raise Refused(plain(403, "Forbidden", f"No access to merchant {path[2]}"))
         if len(request.body) > self.faults.number("body_bytes_max"):
             raise Refused(plain(413, "PayloadTooLarge", "The body is too large"))
@@ -179,19 +187,17 @@ class App:
         self.allowance -= 1
         return False
 
-    def _throttled(self, request: Request) -> Reply:
+    def _throttled(self) -> Reply:
         form, after_s = self.faults.word("retry_after"), self.faults.number("retry_after_s")
         headers: tuple[tuple[bytes, bytes], ...] = ()
         if form == "absurd":
             headers = ((b"retry-after", str(int(ABSURD_S)).encode()),)
         elif form == "date":
-            now_s = time.time()
-            until_s = math.ceil(now_s + after_s)  # both forms hold whole seconds; rounding down would be too soon
-            after_s = until_s - now_s
+            until_s = math.ceil(time.time() + after_s)  # both forms hold whole seconds; rounding down would be too soon
             headers = ((b"retry-after", formatdate(until_s, usegmt=True).encode()),)
         elif form == "seconds":
-            after_s = math.ceil(after_s)
-            headers = ((b"retry-after", str(after_s).encode()),)
-        if form in {"date", "seconds"}:
-            self.witness.throttled(request.at_s - self.started_s, after_s)
-        return reply_json(429, {"code": "TooManyRequests", "message": "Too many requests"}, headers)
+            headers = ((b"retry-after", str(math.ceil(after_s)).encode()),)
+        reply = reply_json(429, {"code": "TooManyRequests", "message": "Too many requests"}, headers)
+        reply.wait_s = math.ceil(after_s) if form == "seconds" else 0.0
+        reply.wait_until_s = until_s if form == "date" else 0.0
+        return reply

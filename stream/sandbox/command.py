@@ -65,6 +65,8 @@ def _config(args: argparse.Namespace) -> SandboxConfig:
     faults: dict[str, object] = dict(_fault(text) for text in args.fault)
     if args.latency_ms is not None:
         faults["latency_s"] = args.latency_ms / 1000
+    if not 0 <= args.port <= 65_535:
+        raise SettingsError(f"--port takes 0 to 65535, not {args.port}")
     try:
         Faults(args.seed, faults)
     except ValueError as error:

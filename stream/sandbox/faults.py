@@ -37,10 +37,12 @@ FAULTS: dict[str, Fault] = {
     "burst_every_s": Fault(0.0, "every so many seconds a burst of error_status begins; 0: never"),
     "burst_s": Fault(1.0, "how long a burst lasts"),
     "throttle_share": Fault(0.0, "share of requests answered 429"),
+    "token_throttle_share": Fault(0.0, "share of requests for a token answered 429"),
     "requests_per_s_max": Fault(0.0, "requests above this rate are answered 429; 0: no limit"),
     "retry_after": Fault("seconds", "what a 429 says", ("seconds", "date", "absurd", "none")),
     "retry_after_s": Fault(1.0, "the seconds that it says"),
     "auth_error_share": Fault(0.0, "share of requests answered 401 although the token is good"),
+    "other_merchant": Fault("403", "the answer to another merchant's path", ("403", "404")),
     # rows
     "row_error_share": Fault(0.0, "share of rows that fail this once, inside a 2xx"),
     "row_error_code": Fault("500", "the code of such a row's error"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stream.sandbox.bodies import bad_request, plain
 from stream.sandbox.filters import Filter, FilterError, narrowed, parse
 from stream.sandbox.messages import Refused, Reply, Request, reply_json
-from stream.sandbox.state import KEYS, fold
+from stream.sandbox.state import CUSTOMER, DEVICE, KEYS, fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,6 +54,8 @@ def customers(app: App, request: Request) -> Reply:
     sort = request.query.get("sort", "")
     if sort:
         name, down = sort.lstrip("-").partition(":")[0], sort.startswith("-") or sort.lower().endswith(":desc")
+        if not any(name == known or (known.endswith(".") and name.startswith(known)) for known in CUSTOMER_FIELDS):
+            raise Refused(bad_request(f"customers cannot be sorted by {name}", app.faults))
         found.sort(key=lambda customer: str(customer.get(name, "")), reverse=down)
     return _paged(app, request, "customers", found)
 
@@ -62,6 +64,8 @@ def members(app: App, request: Request, segment: Segment) -> Reply:
     """GET /segments/{code}/members. Raises Refused."""
     if segment.type == "dynamic":
         raise Refused(plain(400, "BadRequest", "A dynamic segment has no members of its own"))
+    if request.query.get("sort", "id") != "id":
+        raise Refused(bad_request("members are sorted by id alone", app.faults))
     tree, form = _tree(app, request), app.faults.word("members_paging")
     limit = _limit(app, request)
     total = sum(len(kind.ids) for kind in segment.kinds.values())
@@ -113,7 +117,7 @@ def _cursor(app: App, request: Request) -> tuple[str, str] | None:
         kind, mark, member = base64.urlsafe_b64decode(text.encode()).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         kind = mark = member = ""
-    if not mark:
+    if not mark or kind not in (CUSTOMER, DEVICE):
         raise Refused(bad_request("after is no cursor", app.faults))
     return kind, member
 

@@ -18,12 +18,17 @@ JSON = ((b"content-type", b"application/json; charset=utf-8"),)
 
 @dataclass(slots=True)
 class Reply:
-    """`cut`: close the connection without a word instead of answering."""
+    """`cut`: close the connection without a word instead of answering.
+
+    `wait_s`: the seconds that a Retry-After tells, `wait_until_s` the time (since the epoch); both count from when it is answered.
+    """
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = JSON
     cut: bool = False
+    wait_s: float = 0.0
+    wait_until_s: float = 0.0
 
 
 CUT = Reply(0, cut=True)

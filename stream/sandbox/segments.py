@@ -8,7 +8,7 @@ import msgspec
 
 from stream.sandbox import bodies, lists
 from stream.sandbox.bodies import done, plain
-from stream.sandbox.messages import Reply, Request, reply_json
+from stream.sandbox.messages import Refused, Reply, Request, reply_json
 from stream.sandbox.state import Segment
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ def _create(app: App, request: Request) -> Reply:
             errors.append({**error, app.faults.word("row_error_text"): text})
             continue
         segment = Segment(new.code, new.name, new.description, new.type, new.status, new.externalUpdateDate, new.rules)
+        if any(row.id == "*" for row in new.members):
+            raise Refused(bodies.bad_request("`*` is no member - at `$.segments[...].members`", app.faults))
+        if len(new.members) > app.faults.number("members_max"):
+            status = int(app.faults.word("members_max_status"))
+            raise Refused(bodies.bad_request("More members than a request may carry", app.faults, status))
         for row in new.members:
             segment.kinds[row.type].add({row.id})
         app.shop.segments[new.code] = segment

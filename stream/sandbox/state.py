@@ -90,6 +90,7 @@ class Shop:
         self.segments: dict[str, Segment] = {}
         self.customers: dict[str, dict[str, Any]] = {}
         self.indexes: dict[str, dict[Any, set[str]]] = {key: {} for key in KEYS}
+        self.numbered = 0  # the highest internal number so far: one that was deleted is not given again
         self.lagging: dict[str, tuple[float, dict[str, Any] | None]] = {}  # id → until when, what the index shows
 
     def put_customer(self, customer: dict[str, Any], found_at_s: float = 0.0, now_s: float = 0.0) -> None:
@@ -100,8 +101,10 @@ class Shop:
         before = self.customers.get(member)
         if found_at_s > now_s:
             self.lagging[member] = (found_at_s, before)
-        defaults = {"internalCustomerNumber": len(self.customers) + 1, "status": "active", "isAnonymous": False}
+        defaults = {"internalCustomerNumber": self.numbered + 1, "status": "active", "isAnonymous": False}
         self.customers[member] = {**defaults, **(before or {}), **customer}
+        if isinstance(number := self.customers[member]["internalCustomerNumber"], int):
+            self.numbered = max(self.numbered, number)
         self._index(member, self.customers[member])
 
     def drop_customer(self, member: str, found_at_s: float = 0.0, now_s: float = 0.0) -> bool:

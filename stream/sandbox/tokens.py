@@ -53,6 +53,8 @@ class Tokens:
         if kind == "client_credentials":
             if allowed == "password":
                 return plain(400, "unsupported_grant_type", "This grant is not allowed")
+            if form.get("tenantId", self.config.merchant) != self.config.merchant:
+                return plain(403, "Forbidden", f"No access to merchant {form['tenantId']}")
             return self._issue(request.at_s, refresh=False)
         if kind not in {"password", "refresh_token"} or allowed == "client_credentials":
             return plain(400, "unsupported_grant_type", "This grant is not allowed")

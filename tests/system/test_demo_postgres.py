@@ -41,6 +41,9 @@ def test_what_is_typed_is_there_a_moment_later(tmp_path: Path) -> None:
             after(lines, "vip: 4711 is a member now", until_s)
             shown = after(lines, "21 of 21 members in sync", until_s)
             assert re.search(r" p50 \d+\.\d\d s", shown), shown
+            other = example.replace("'vip'", "'other'")
+            subprocess.run([*psql, "-c", other], capture_output=True, check=True)  # noqa: S603 - what it told
+            after(lines, "segment other does not exist at retail.red", until_s)
             process.send_signal(signal.SIGINT)
             rest = list(lines)
         finally:
@@ -49,4 +52,4 @@ def test_what_is_typed_is_there_a_moment_later(tmp_path: Path) -> None:
         errors.seek(0)
         assert (code, errors.read()) == (0, ""), rest
     assert any(re.fullmatch(r"  vip +1 members  equal\n", line) for line in rest)
-    assert rest[-1].startswith("equal: 21 members after 1 changes in PostgreSQL")
+    assert rest[-1].startswith("equal: 21 members after 2 changes in PostgreSQL")

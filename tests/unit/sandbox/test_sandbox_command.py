@@ -57,7 +57,13 @@ def test_what_is_saved_loads_the_same(tmp_path: Path) -> None:
     assert len(list(store.lines(first))) == 5
 
 
-@pytest.mark.parametrize("line", ["x", "{}", '{"members":{"segment":"none","ids":[]}}', '{"customer":{}}', "[]"])
+@pytest.mark.parametrize("line", [
+        "x", "{}", '{"members":{"segment":"none","ids":[]}}', '{"customer":{}}', "[]",
+        '{"members":{"segment":"vip","ids":[4711]}}', '{"members":{"segment":"vip","ids":"abc"}}',
+        '{"members":{"segment":"vip","ids":["*"]}}', '{"segment":{"code":5}}', '{"segment":{"code":"a","type":"foo"}}',
+        '{"customer":{"id":4711}}', '{"customer":{"id":"a","emailAddress":5}}', '{"customer":{"id":"a","status":"gone"}}',
+    ],
+)  # fmt: skip
 def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "in").write_text(LINES + line)
     with pytest.raises(ValueError, match="in:5: "):
@@ -71,6 +77,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
         (["--fault", "error_share=2"], 78, "share from 0 to 1"),
         (["--fault", "error_share"], 2, "NAME=VALUE"),
         (["--load", "/nowhere"], 69, "nowhere"),
+        (["--port", "99999"], 78, "0 to 65535"),
         (["--latency-ms", "-1"], 78, "latency_s"),
     ],
 )

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from typing import Any
@@ -199,6 +200,26 @@ def test_a_request_within_retry_after_is_counted(trial: Trial) -> None:
     time.sleep(1)
     trial.add("a")
     assert trial.sandbox.stats()["requests_within_retry_after"] == 1
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_nobody_has_to_obey_what_was_not_answered_yet(trial: Trial, form: str) -> None:
+    trial.faults(throttle_share=1, retry_after_s=1, retry_after=form, latency_s=0.4)
+    with ThreadPoolExecutor(2) as both:
+        first = both.submit(trial.add, "a")
+        time.sleep(0.2)
+        second = both.submit(trial.add, "b")
+        first.result()
+        second.result()
+    assert trial.sandbox.stats()["requests_within_retry_after"] == 0
+    trial.add("c")
+    assert trial.sandbox.stats()["requests_within_retry_after"] == 1
+
+
+def test_a_token_may_be_throttled(trial: Trial) -> None:
+    trial.faults(token_throttle_share=1)
+    answer = trial.http.post("/oauth/token", data={"grant_type": "client_credentials"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
 
 
 @pytest.mark.parametrize(("form", "applied"), [("drop_before_share", False), ("drop_after_share", True)])

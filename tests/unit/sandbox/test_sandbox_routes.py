@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from sandbox_trial import Trial, body
+from sandbox_trial import BASE, Trial, body
 
 
 def test_password_grant_gives_a_refresh_token_that_stays_valid(trial: Trial) -> None:
@@ -235,3 +235,57 @@ def test_a_parameter_that_is_not_known(trial: Trial) -> None:
     trial.faults(background_known=False)
     assert trial.remove("a", runInBackground="false").status_code == 400
     assert trial.remove("a").status_code == 202
+
+
+def test_another_merchant_may_be_not_found(trial: Trial) -> None:
+    trial.faults(other_merchant="404")
+    other = trial.http.get("/v1/merchants/1/segments")
+    assert (other.status_code, other.json()["code"]) == (404, "NotFound")
+    assert trial.token(grant_type="client_credentials", tenantId="1").status_code == 403
+
+
+def test_unknown_headers_are_ignored(trial: Trial) -> None:
+    for name in ("idempotency-key", "x-request-id", "traceparent"):
+        answer = trial.http.post(
+            f"{BASE}/segments/vip/members", json={"members": [{"id": name, "type": "customer"}]}, headers={name: "1"}
+        )
+        assert answer.status_code == 201
+    assert len(trial.members()) == 3
+
+
+def test_segments_by_filter_and_page(trial: Trial) -> None:
+    for number in range(5):
+        new = {"code": f"s{number}", "name": f"S{number % 2}", "type": "fixed"}
+        trial.call("POST", "/segments", {"segments": [new]})
+    found = trial.call("GET", "/segments", filters='{"name":"S0"}', limit=2, offset=1).json()
+    assert [segment["code"] for segment in found["segments"]] == ["s2", "s4"]
+    assert found["meta"] == {"limit": 2, "offset": 1, "totalItemCount": 3}
+
+
+def test_sort_and_fields(trial: Trial) -> None:
+    people = [{"id": one, "emailAddress": f"{one}@x.com"} for one in ("b", "a")]
+    trial.http.post("/_sandbox/customers", json={"customers": people})
+    found = trial.call("GET", "/customers", sort="-emailAddress", fields="id").json()["customers"]
+    assert found == [{"id": "b"}, {"id": "a"}]
+    assert trial.call("GET", "/customers", sort="shoeSize").status_code == 400
+    trial.add("b", "a")
+    assert [row["id"] for row in trial.call("GET", "/segments/vip/members", sort="id").json()["members"]] == ["a", "b"]
+    assert trial.call("GET", "/segments/vip/members", sort="-id").status_code == 400
+    assert trial.call("GET", "/segments/vip/members", after="bm9raW5kOjE=").status_code == 400
+
+
+def test_a_new_segment_takes_no_star_and_no_more_members_than_a_request(trial: Trial) -> None:
+    new = {"code": "new", "name": "New", "type": "fixed", "members": [{"id": "*", "type": "customer"}]}
+    assert trial.call("POST", "/segments", {"segments": [new]}).status_code == 400
+    trial.faults(members_max=1)
+    new["members"] = [{"id": one, "type": "customer"} for one in "ab"]
+    assert trial.call("POST", "/segments", {"segments": [new]}).status_code == 413
+
+
+def test_an_internal_number_is_given_once(trial: Trial) -> None:
+    for step in ({"id": "a", "internalCustomerNumber": 7}, {"id": "b"}):
+        trial.http.post("/_sandbox/customers", json={"customers": [step]})
+    trial.http.delete("/_sandbox/customers/b")
+    trial.http.post("/_sandbox/customers", json={"customers": [{"id": "c"}]})
+    numbers = [one["internalCustomerNumber"] for one in trial.call("GET", "/customers").json()["customers"]]
+    assert len(numbers) == len(set(numbers))
