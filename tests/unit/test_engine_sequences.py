@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from engine_hand import Hand, tp
 
 from stream.core.catalog import Plan
@@ -455,6 +456,24 @@ def test_a_due_batch_that_waits_for_a_slot_is_looked_after_at_once() -> None:
     assert hand.now < hand.engine.next_s(hand.now) <= hand.now + SLOT_LOOK_S
     hand.answer(call)
     assert hand.engine.next_s(hand.now) <= hand.now
+
+
+def test_a_delete_whose_transaction_was_open_across_a_snapshot_counts() -> None:
+    """The snapshot shows the row at the position of its end; the row's own delete, later in the log, lies before it."""
+    hand = Hand(repeat_hold_s=60.0).start()
+    row = hand.put(1, "gold", "c1", op="r")
+    hand.feed(msgspec.structs.replace(row, snapshot=True))
+    hand.done()
+    hand.feed(msgspec.structs.replace(hand.put(2, "gold", "c2"), position='["26378024","26378024"]'))
+    hand.done()
+    hand.feed(msgspec.structs.replace(hand.cut(1), position='["26378024","26377440"]'))
+    assert hand.settle(1.0) == [], "a repeat, as far as anybody can tell: it is folded, and not shown"
+    hand.feed(msgspec.structs.replace(hand.put(3, "gold", "c3"), position='["26379000","26379000"]'))
+    for _ in range(3):
+        for call in hand.settle(0.1):
+            hand.answer(call)
+    removed = [call.members for call in hand.sent if call.op == "remove"]
+    assert removed == [("c1",)]
 
 
 # ---- letters ---------------------------------------------------------------------------------------------------------

@@ -99,6 +99,8 @@ class Shapes:
         return None
 
     def _enveloped(self, value: dict[str, Any], key: dict[str, Any] | None, converts: Mapping[str, Convert]) -> Decoded:
+        if "specversion" in value and "iodebeziumop" in value:
+            value = _of_cloud_event(value)
         op = value.get("op", MISSING)
         if op is MISSING:
             return Unreadable("unknown_shape", "no `op`: not a Debezium envelope (envelope: unwrapped?)")
@@ -197,6 +199,24 @@ def _bounded(value: Any, items_max: int, depth_max: int) -> None:
             return
         level = below
     raise _TooLargeError(f"a mapped column is nested deeper than {depth_max}")
+
+
+def _of_cloud_event(event: dict[str, Any]) -> dict[str, Any]:
+    """The envelope that Debezium's CloudEventsConverter took apart: op and source are attributes, all of them text."""
+    data = event.get("data")
+    if data.__class__ is dict and data.keys() == {"schema", "payload"}:
+        data = data["payload"]
+    rows = data if data.__class__ is dict else {}
+    ts_ms = str(event.get("iodebeziumtsms"))
+    return {
+        "op": event["iodebeziumop"],
+        "before": rows.get("before"),
+        "after": rows.get("after"),
+        "source": {
+            "ts_ms": int(ts_ms) if ts_ms.isascii() and ts_ms.isdecimal() and len(ts_ms) < 16 else 0,
+            **{name: event.get(f"iodebezium{name}") for name in ("connector", "sequence", "snapshot")},
+        },
+    }
 
 
 def _int(value: Any) -> int:

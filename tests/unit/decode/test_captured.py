@@ -53,6 +53,24 @@ def test_an_unwrapped_event_means_the_same_in_each_delete_mode(event: dict[str, 
         assert got == Change(op, key, before, after, whole["source"]["ts_ms"], op == "r", None)
 
 
+CLOUD = [event for event in EVENTS if event["cloudevent"] is not None]
+
+
+@pytest.mark.parametrize("event", CLOUD, ids=[f"{i}-{event['topic']}" for i, event in enumerate(CLOUD)])
+@pytest.mark.parametrize("schema", [False, True])
+def test_a_cloud_event_means_the_same(event: dict[str, Any], *, schema: bool) -> None:
+    cloud = json.loads(event["cloudevent"])
+    if schema:
+        cloud["data"] = {"schema": {"type": "struct"}, "payload": cloud["data"]}
+    got = one(decoder(event["topic"]), raw(event["key"]), json.dumps(cloud).encode())
+    assert plain(got) == meaning(event, exact=False)
+
+
+def test_what_the_cloud_events_converter_wrote_was_captured_too() -> None:
+    assert len(CLOUD) == 31
+    assert {json.loads(event["value"])["op"] for event in CLOUD} == {"c", "r", "u", "d", "t"}
+
+
 def test_all_encodings_mixed_in_one_topic() -> None:
     topic = "srv.public.segment_members"
     mine = [e for e in EVENTS if e["topic"] == topic]
