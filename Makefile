@@ -33,7 +33,7 @@ check: .venv ## format, lint, types, unit and property tests
 
 sim: .venv ## the engine against the seeded simulator (SIM_SEEDS=4000)
 	$(PY) -m tests.sim --seeds $(SIM_SEEDS)
-	$(PY) -m pytest tests/sim/test_planted.py tests/sim/test_spilled.py
+	$(PY) -m pytest -n 2 tests/sim --deselect tests/sim/test_simulator.py::test_no_law_is_broken --deselect tests/sim/test_named.py::test_no_law_is_broken
 
 system: .venv stack ## the program against an embedded broker, and a real Kafka, Debezium and PostgreSQL
 	$(PY) -m pytest tests/integration tests/system $(addprefix --ignore=,$(CHAOS))

@@ -32,13 +32,16 @@ class Segment(NamedTuple):
     type: str
     status: str
     member_count: int | None
+    description: str = ""
 
 
 def _segment(found: dict[str, Any]) -> Segment:
     count = found.get("memberCount")
-    texts = [text if isinstance(text := found.get(key), str) else "" for key in ("name", "type", "status")]
+    texts = [
+        text if isinstance(text := found.get(key), str) else "" for key in ("name", "type", "status", "description")
+    ]
     whole = count if isinstance(count, int) and not isinstance(count, bool) else None
-    return Segment(str(found["code"]), texts[0], texts[1], texts[2], whole)
+    return Segment(str(found["code"]), texts[0], texts[1], texts[2], whole, texts[3])
 
 
 class RetailRed:

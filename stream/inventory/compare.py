@@ -137,6 +137,8 @@ def _differences(
     found: list[str] = []
     if wanted is not None and wanted.name != segment.name:
         found.append("name differs")
+    if wanted is not None and wanted.description is not None and wanted.description != segment.description:
+        found.append("description differs")
     if wanted is not None and there == "inactive" and table.on_delete == "deactivate":
         found.append("inactive")
     return found

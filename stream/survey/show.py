@@ -56,7 +56,8 @@ def summary(found: Findings) -> str:
     counts = found.as_json()
     parts = (("change", "to change"), ("may", "that could"), ("fail", "in the way"), ("unknown", "unknown"))
     said = ", ".join(f"{counts[level]} {text}" for level, text in parts if counts[level])
-    return f"{len(found.lines)} findings from {found.requests} requests: {said or 'all is set as it should be'}"
+    said = said or ("it broke off, the rest is not known" if found.error is not None else "all is set as it should be")
+    return f"{len(found.lines)} findings from {found.requests} requests: {said}"
 
 
 def fragment(found: Findings, head: str) -> str:

@@ -49,6 +49,13 @@ def test_what_is_equal_ends_with_0() -> None:
     assert found.exit_code == 0
 
 
+@pytest.mark.parametrize(("told", "differs"), [(None, False), ("old", False), ("new", True)])
+def test_a_description_differs_where_the_table_has_one(told: str | None, *, differs: bool) -> None:
+    said = Told({"gold": Wanted("gold", "gold", told, present=True)})
+    found = only(inventory(said, {}, there("gold")._replace(description="old")))
+    assert found.differences == (("description differs",) if differs else ())
+
+
 @pytest.mark.parametrize(
     ("told", "tally", "segment", "difference"),
     [
