@@ -54,8 +54,8 @@ test: ## every stage, each with its time
 	printf '\n%s%-12s %-7s %5d s\n' "$$summary" all "$${failed:+FAILED}" $$((SECONDS - started)); \
 	test -z "$$failed"
 
-test-long: ## ten times the simulator's seeds, and every stage
-	$(MAKE) test SIM_SEEDS=$$((10 * $(SIM_SEEDS)))
+test-long: ## five times the simulator's seeds, and every stage
+	$(MAKE) test SIM_SEEDS=$$((5 * $(SIM_SEEDS)))
 
 stack: .venv ## install what the system tests run against
 	$(PY) tests/stack/install.py
