@@ -96,7 +96,7 @@ def _walk(broker: EmbeddedBroker, folder: Path, url: str, kind: str, members: in
             "urls": dict.fromkeys(("auth", "segmentation", "customer"), url), "settle_s": 0.1,
             "lookup_slots": slots,
         },
-        "start": "beginning", "transactions": False, "state": {"create_topics": False},
+        "start": "beginning", "transactions": False, "state": {"create_topics": False, "verify_topics": False},
         "tables": {TOPIC: {"segment": {"column": "segment"}, "member": {kind: "member"}}},
     })  # fmt: skip
     metrics = Metrics.fresh("0")

@@ -23,17 +23,17 @@ import fastavro
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from stack.broker import Broker  # noqa: E402
-from stack.kit import kit  # noqa: E402
+from stack.broker import Broker  # noqa: E402 - behind the path that it needs
+from stack.kit import kit  # noqa: E402 - behind the path that it needs
 
-from bench.walk.events import SCHEMAS  # noqa: E402
-from stream.core.decode.spec import DecodeSpec  # noqa: E402
-from stream.core.engine import Engine  # noqa: E402
-from stream.core.model import SchemaId  # noqa: E402
-from stream.core.references import ReferenceRule  # noqa: E402
-from stream.edge.metrics import Metrics  # noqa: E402
-from stream.edge.references import References  # noqa: E402
-from stream.edge.spill import Spill  # noqa: E402
+from bench.walk.events import SCHEMAS  # noqa: E402 - behind the path that it needs
+from stream.core.decode.spec import DecodeSpec  # noqa: E402 - behind the path that it needs
+from stream.core.engine import Engine  # noqa: E402 - behind the path that it needs
+from stream.core.model import SchemaId  # noqa: E402 - behind the path that it needs
+from stream.core.references import ReferenceRule  # noqa: E402 - behind the path that it needs
+from stream.edge.metrics import Metrics  # noqa: E402 - behind the path that it needs
+from stream.edge.references import References  # noqa: E402 - behind the path that it needs
+from stream.edge.spill import Spill  # noqa: E402 - behind the path that it needs
 
 FIELDS = [
     {"name": "id", "type": "long"}, {"name": "email", "type": "string"}, {"name": "shop_number", "type": "string"},

@@ -27,12 +27,12 @@ import confluent_kafka as ck
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from stack.broker import Broker  # noqa: E402
-from stack.kit import kit  # noqa: E402
+from stack.broker import Broker  # noqa: E402 - behind the path that it needs
+from stack.kit import kit  # noqa: E402 - behind the path that it needs
 
-from bench.walk.events import SCHEMAS, Table, avro_records, inserted, json_records  # noqa: E402
-from stream.core.decode import DecodeSpec, TopicDecoder  # noqa: E402
-from stream.core.model import SchemaId, Slice, TopicPartition  # noqa: E402
+from bench.walk.events import SCHEMAS, Table, avro_records, inserted, json_records  # noqa: E402 - behind the path that it needs
+from stream.core.decode import DecodeSpec, TopicDecoder  # noqa: E402 - behind the path that it needs
+from stream.core.model import SchemaId, Slice, TopicPartition  # noqa: E402 - behind the path that it needs
 
 PARTITIONS = 4
 WARM_S = 8.0

@@ -27,8 +27,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def main(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     # wrong settings should be told at once, without loading Kafka's client first
-    from stream.check import as_table, as_text, check, summary  # noqa: PLC0415
-    from stream.edge import logs  # noqa: PLC0415
+    from stream.check import as_table, as_text, check, summary  # noqa: PLC0415 - loaded only by the command
+    from stream.edge import logs  # noqa: PLC0415 - loaded only by the command
 
     logs.configure("text", "error")
     found = check(settings)

@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"--picture: there is no folder {args.picture.parent}")
     from rich.console import Console  # noqa: PLC0415 - the libraries are loaded only by commands that need them
 
-    from stream.demo.run import Plan, demo  # noqa: PLC0415
+    from stream.demo.run import Plan, demo  # noqa: PLC0415 - loaded only by the command
 
     console = Console()
     live = console if console.is_terminal and not console.is_dumb_terminal and not args.plain else None
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
         signal.signal(sign, signal.default_int_handler)
     try:
         if args.postgres:
-            from stream.demo.postgres import demo_postgres  # noqa: PLC0415
+            from stream.demo.postgres import demo_postgres  # noqa: PLC0415 - loaded only by the command
 
             return demo_postgres(plan, _say, live)
         return demo(plan, _say, live)

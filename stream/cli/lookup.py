@@ -37,7 +37,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def main(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     from stream.edge import logs  # noqa: PLC0415 - wrong settings should be told at once
-    from stream.seek import VALUES_MAX, as_text, seek  # noqa: PLC0415
+    from stream.seek import VALUES_MAX, as_text, seek  # noqa: PLC0415 - loaded only by the command
 
     logs.configure("text", "error")
     if len(args.values) > VALUES_MAX:
@@ -60,9 +60,9 @@ def _value(text: str, args: argparse.Namespace) -> Value:
 
 def _print_table(seen: Sequence[Seen]) -> None:
     from rich.box import SIMPLE  # noqa: PLC0415 - only a terminal needs it
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - loaded only by the command
+    from rich.table import Table  # noqa: PLC0415 - loaded only by the command
+    from rich.text import Text  # noqa: PLC0415 - loaded only by the command
 
     styles = {"found": "green", "missing": "yellow", "unusable": "magenta"}
     table = Table(box=SIMPLE, pad_edge=False, expand=False)

@@ -46,8 +46,8 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError("--members-max takes 1 to 10000, --wait-s 0.1 to 600")
     settings = read_settings(args)
     from stream import wiring  # noqa: PLC0415 - wrong settings should be told at once
-    from stream.edge import logs  # noqa: PLC0415
-    from stream.survey import Plan, fragment, survey  # noqa: PLC0415
+    from stream.edge import logs  # noqa: PLC0415 - loaded only by the command
+    from stream.survey import Plan, fragment, survey  # noqa: PLC0415 - loaded only by the command
 
     logs.configure("text", "error")
     if args.write is not None and args.write.exists():

@@ -25,8 +25,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def main(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     # wrong settings should be told at once, without loading Kafka's client first
-    from stream.edge import logs  # noqa: PLC0415
-    from stream.loop import run  # noqa: PLC0415
+    from stream.edge import logs  # noqa: PLC0415 - loaded only by the command
+    from stream.loop import run  # noqa: PLC0415 - loaded only by the command
 
     logs.configure(settings.log.format, settings.log.level)
     return run(settings, dry_run=args.dry_run)

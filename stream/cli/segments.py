@@ -41,8 +41,8 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError("--force means nothing without --accept")
     settings = read_settings(args)
     # wrong settings should be told at once, without loading Kafka's client first
-    from stream.edge import logs  # noqa: PLC0415
-    from stream.inventory import accept, look, told  # noqa: PLC0415
+    from stream.edge import logs  # noqa: PLC0415 - loaded only by the command
+    from stream.inventory import accept, look, told  # noqa: PLC0415 - loaded only by the command
 
     logs.configure("text", "error")
     say, wipe = _progress()

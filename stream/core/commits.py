@@ -18,7 +18,7 @@ from stream.core.rowstate import META_KEY, VERSION, OffsetMetadata, encode
 FORGET_AT_ONCE_MAX: Final = 1_000
 
 AHEAD_INTERVAL_S: Final = 0.02
-"""How soon after a commit the next one begins while calls wait for what it makes durable."""
+"""How soon after a commit the next one begins, at the least, while calls wait for what it makes durable."""
 
 
 class Commits:
@@ -121,8 +121,11 @@ class Commits:
 
     @property
     def _interval_s(self) -> float:
-        longest_s = self._limits.commit_interval_s
-        return min(longest_s, AHEAD_INTERVAL_S) if self.ahead else longest_s
+        limits = self._limits
+        if not self.ahead:
+            return limits.commit_interval_s
+        # within the time that a batch waits for more members anyhow
+        return min(limits.commit_interval_s, max(AHEAD_INTERVAL_S, min(limits.idle_s, limits.linger_s / 4)))
 
     def _wanted(self, parts: Iterable[Part]) -> bool:
         if self.flying is not None:

@@ -396,7 +396,8 @@ class Engine:
         code = outcome.definition.code
         if outcome.kind == "dynamic":
             self.delivery.found_dynamic(code)
-        elif outcome.kind == "done":
+        elif outcome.kind == "done" or (outcome.kind == "failed" and outcome.definition.op == "look"):
+            # who may not look at segments must not keep a bad member from being found
             self.delivery.looked(code)
         if outcome.kind == "done" and outcome.reason == "created" and code in self.delivery.existed:
             self.resolving.void(code)

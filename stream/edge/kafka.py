@@ -267,7 +267,7 @@ class Source:
         code = error.code()
         if code == ck.KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own name
             ends.append((TopicPartition(message.topic(), message.partition()), message.offset()))
-        elif code in (ck.KafkaError._AUTO_OFFSET_RESET, ck.KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+        elif code in (ck.KafkaError._AUTO_OFFSET_RESET, ck.KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001 - the client's own name
             if message.topic() is not None:
                 gone.append((TopicPartition(message.topic(), message.partition()), error.str()))
         elif error.fatal():

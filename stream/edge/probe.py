@@ -212,7 +212,7 @@ class Probe:
 
 
 def _slice(tp: TopicPartition, run: list[Any]) -> Slice:
-    headers: Callable[[int], Sequence[tuple[str, bytes | None]]] = lambda i: run[i].headers() or ()  # noqa: E731
+    headers: Callable[[int], Sequence[tuple[str, bytes | None]]] = lambda i: run[i].headers() or ()  # noqa: E731 - one expression, beside the others
     return Slice(
         tp,
         0,

@@ -172,7 +172,7 @@ class Committer:
                 queued = self._producer.produce_batch(topic, rest, partition=tp.partition, **callback)
                 if queued < len(rest):
                     failed = [m for m in rest if "_error" in m]
-                    if any(m["_error"].code() != ck.KafkaError._QUEUE_FULL for m in failed):  # noqa: SLF001
+                    if any(m["_error"].code() != ck.KafkaError._QUEUE_FULL for m in failed):  # noqa: SLF001 - the client's own name
                         return str(failed[0]["_error"].str())
                     self._producer.poll(0.1)
                     rest = [{"key": m["key"], "value": m["value"]} for m in failed]

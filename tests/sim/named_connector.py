@@ -30,10 +30,10 @@ class NamedConnector(Connector):
         wall_ms = self.clock.wall_ms
         for name, parents in self.database.parents.items():
             for key, values in parents.items():
-                self._parent(name, (key,), Change("r", {"id": key}, None, (key, *values), wall_ms, True, None))  # noqa: FBT003
+                self._parent(name, (key,), Change("r", {"id": key}, None, (key, *values), wall_ms, True, None))  # noqa: FBT003 - the struct's order
         for table, rows in self.database.rows.items():
             for row in rows.values():
-                change = Change("r", table.key(row.key), None, columns(table, row), wall_ms, True, None)  # noqa: FBT003
+                change = Change("r", table.key(row.key), None, columns(table, row), wall_ms, True, None)  # noqa: FBT003 - the struct's order
                 self._row(table, row, change, said(table, row), repeat=False)
 
     def garbage(self) -> None:
@@ -48,7 +48,7 @@ class NamedConnector(Connector):
         row: Any = after or before
         if isinstance(table, str):
             new = (*row.key, *row.values) if after is not None else None
-            change = Change(op, {"id": row.key[0]}, None, new, wal.ts_ms, False, wal.position)  # noqa: FBT003
+            change = Change(op, {"id": row.key[0]}, None, new, wal.ts_ms, False, wal.position)  # noqa: FBT003 - the struct's order
             self._parent(table, row.key, change)
             if op == "d":
                 self._parent(table, row.key, Tombstone({"id": row.key[0]}))
@@ -60,7 +60,7 @@ class NamedConnector(Connector):
             elif op == "d":
                 old = ("",) * (1 + len(table.who)) + ((None,) if table.soft else ())
         new = columns(table, after) if after is not None else None  # type: ignore[arg-type]
-        change = Change(op, table.key(row.key), old, new, wal.ts_ms, False, wal.position)  # noqa: FBT003
+        change = Change(op, table.key(row.key), old, new, wal.ts_ms, False, wal.position)  # noqa: FBT003 - the struct's order
         self._row(table, row, change, said(table, row) if after is not None else None, repeat=repeat)
         if op == "d":
             self._row(table, row, Tombstone(table.key(row.key)), None, repeat=repeat)

@@ -181,7 +181,7 @@ class Connector:
         """A blocking snapshot: every row as it is now, though the log's end was perhaps not sent yet."""
         for table, rows in self.database.rows.items():
             for row in rows.values():
-                change = Change("r", _key(table, row), None, _columns(table, row), self.clock.wall_ms, True, None)  # noqa: FBT003
+                change = Change("r", _key(table, row), None, _columns(table, row), self.clock.wall_ms, True, None)  # noqa: FBT003 - the struct's order
                 self._append(table, row, change, _says(row), repeat=False)
 
     def garbage(self) -> None:
@@ -201,7 +201,7 @@ class Connector:
             elif op == "d":
                 old = ("", "", None) if table.soft else ("", "")
         new = _columns(table, after) if after is not None else None
-        change = Change(op, _key(table, row), old, new, wal.ts_ms, False, wal.position)  # noqa: FBT003
+        change = Change(op, _key(table, row), old, new, wal.ts_ms, False, wal.position)  # noqa: FBT003 - the struct's order
         self._append(table, row, change, _says(after) if after is not None else None, repeat=repeat)
         if op == "d":
             self._append(table, row, Tombstone(_key(table, row)), None, repeat=repeat)

@@ -180,10 +180,10 @@ class Hand:
         self, row: Any, segment: str = "", member: str = "", *, op: str = "c", lsn: int = 0, before: Any = None
     ) -> Change:
         after = row if self.keyed else (segment, member)
-        return Change(op, self.key(row), before, after, 1, False, position(lsn) if lsn else None)  # noqa: FBT003
+        return Change(op, self.key(row), before, after, 1, False, position(lsn) if lsn else None)  # noqa: FBT003 - the struct's order
 
     def cut(self, row: Any, *, lsn: int = 0, before: Any = ("", "")) -> Change:
-        return Change("d", self.key(row), before, None, 1, False, position(lsn) if lsn else None)  # noqa: FBT003
+        return Change("d", self.key(row), before, None, 1, False, position(lsn) if lsn else None)  # noqa: FBT003 - the struct's order
 
     def tombstone(self, row: Any) -> Tombstone:
         return Tombstone(self.key(row))

@@ -633,3 +633,15 @@ def test_a_segment_that_takes_members_is_looked_at_once_in_a_while() -> None:
     hand.answer(hand.sent[-1], 400)
     hand.settle()
     assert len(hand.defined) == 2
+
+
+def test_where_segments_cannot_be_looked_at_the_bad_member_is_found_all_the_same() -> None:
+    hand = Hand().start()
+    hand.feed(*(hand.put(n, "gold", f"c{n}") for n in range(4)))
+    hand.done(400)
+    hand.found("forbidden", "failed")
+    for _ in range(20):
+        for call in hand.settle(LOOK_WAIT_S):
+            hand.answer(call, 400 if "c2" in call.members else 201)
+    assert [bury.reason for bury in hand.buried] == ["invalid"]
+    assert {hand.stored(n).told for n in (0, 1, 3)} == {"present"}  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ SAYS = ("gold", "c1")
 
 def said(condition: Condition, value: Any) -> object:
     mapping = RowMapping(TableRule((("column", "segment"),), (("id", "member"),), (condition,)))
-    change = Change("c", {"id": 1}, None, ("gold", "c1", value), 0, False, None)  # noqa: FBT003
+    change = Change("c", {"id": 1}, None, ("gold", "c1", value), 0, False, None)  # noqa: FBT003 - the struct's order
     return mapping.says(change)
 
 
@@ -42,5 +42,5 @@ def test_an_unavailable_value_leaves_the_question_open() -> None:
 
 def test_a_container_is_refused_also_beside_an_unavailable_value() -> None:
     mapping = RowMapping(TableRule((("column", "segment"),), (("id", "member"),), (Condition("c", "in", (None,)),)))
-    change = Change("u", {"id": 1}, None, (UNAVAILABLE, "c1", [1]), 0, False, None)  # noqa: FBT003
+    change = Change("u", {"id": 1}, None, (UNAVAILABLE, "c1", [1]), 0, False, None)  # noqa: FBT003 - the struct's order
     assert getattr(mapping.says(change), "reason", "") == "present_type"
