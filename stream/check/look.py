@@ -165,7 +165,11 @@ def _own(
     found: Findings, settings: Settings, name: str, what: str, partitions: int, facts: Mapping[str, TopicFacts],
     creatable: Mapping[str, Answer],
 ) -> None:  # fmt: skip
-    places.own(found, name, what, partitions, facts[name], creatable.get(name), create=settings.state.create_topics)
+    state = settings.state
+    places.own(
+        found, name, what, partitions, facts[name], creatable.get(name),
+        create=state.create_topics, verify=state.verify_topics,
+    )  # fmt: skip
 
 
 def _transactions(found: Findings, settings: Settings, probe: Probe) -> None:

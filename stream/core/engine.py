@@ -30,6 +30,9 @@ from stream.core.rows import HELD, IDLE, PUT_OFF, Count, Part, Row, Standing
 from stream.core.table import RowTable
 from stream.core.verdict import Verdict, VerdictPolicy
 
+NOT_LOOKED: Final = frozenset({"auth", "credentials", "forbidden"})
+"""Why a segment cannot be looked at, now or later."""
+
 COUNT_AT_ONCE_MAX: Final = 10_000
 """Stored rows that are counted in one step, so that polling goes on meanwhile."""
 
@@ -396,8 +399,10 @@ class Engine:
         code = outcome.definition.code
         if outcome.kind == "dynamic":
             self.delivery.found_dynamic(code)
-        elif outcome.kind == "done" or (outcome.kind == "failed" and outcome.definition.op == "look"):
-            # who may not look at segments must not keep a bad member from being found
+        elif outcome.kind == "done":
+            self.delivery.looked(code)
+        elif outcome.reason in NOT_LOOKED and code not in self.delivery.dynamic:
+            # that segments may not be looked at must not keep a bad member from being found
             self.delivery.looked(code)
         if outcome.kind == "done" and outcome.reason == "created" and code in self.delivery.existed:
             self.resolving.void(code)

@@ -20,14 +20,27 @@ WIDE_NOTE: Final = 9_000  # bytes: above what PostgreSQL keeps in the row
 
 
 class Source(Writers):
-    """One table with its connector. name is the table's, the slot's and the topic prefix's: unique in a stack."""
+    """One table with its connector. name is the table's, the slot's and the topic prefix's: unique in a stack.
 
-    def __init__(self, stack: Stack, case: str, encoding: Encoding, *, seed: int, name: str | None = None) -> None:
+    alter_key: make the key alteration too. In JSON without schemas, where it moves no key, it is always made.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        case: str,
+        encoding: Encoding,
+        *,
+        seed: int,
+        name: str | None = None,
+        alter_key: bool = False,
+    ) -> None:
         name = name or f"{case}_{encoding}_{seed}"
         self.topic = f"{name}.public.{name}"
         super().__init__(stack, name, seed, self.topic)
         self.case: Case = CASES[case]
         self.encoding: Encoding = encoding
+        self.alters_key = bool(self.case.key_alteration) and (alter_key or encoding == "json")
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -36,17 +49,12 @@ class Source(Writers):
 
     @property
     def alterations(self) -> tuple[str, ...]:
-        return (*self.case.alterations, *([self.case.key_alteration] if self._alters_key else []))
-
-    @property
-    def _alters_key(self) -> bool:
-        """Where a key holds its schema, every other seed leaves the key alone, and has several partitions instead."""
-        return bool(self.case.key_alteration) and (self.encoding == "json" or self.seed % 2 == 0)
+        return (*self.case.alterations, self.case.key_alteration) if self.alters_key else self.case.alterations
 
     @property
     def partitions(self) -> int:
         """One where a schema change would send the same key to another partition: no order would be left to keep."""
-        return 1 if self._alters_key and self.encoding != "json" else 4
+        return 1 if self.alters_key and self.encoding != "json" else 4
 
     @property
     def tables(self) -> dict[str, Any]:

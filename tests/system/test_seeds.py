@@ -1,7 +1,8 @@
 """Twenty seeds over the table layouts: concurrent transactions, a schema that changes midway, and everything that restarts.
 
-In each the consumer is killed, doubled and stopped (where the broker sets the session, it is only stopped), and in about every
-third the connector is killed so that it repeats, while several connections write. At the end the shop equals a SELECT.
+In each the consumer is restarted, killed except under KIP-848, and doubled while several connections write. In every fourth,
+which are others in the next twenty seeds, the connector is killed and repeats. In JSON without schemas, and elsewhere in
+every other round of the layouts, the record key's schema changes too. At the end the shop equals a SELECT.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ ENCODINGS: tuple[Encoding, ...] = ("json", "avro", "json_schemas")
 
 def test_after_everything_that_restarts_the_shop_is_equal(stack: Stack, tmp_path: Path, seed: int) -> None:
     names = list(CASES)
-    case, encoding = names[seed % len(names)], ENCODINGS[(seed + seed // len(names)) % 3]
+    turn = seed // len(names)
+    case, encoding = names[seed % len(names)], ENCODINGS[(seed + turn) % 3]
+    repeats = (seed + turn) % 4 == 0
     chance = random.Random(seed)
-    repeats = chance.random() < 0.35
-    source = Source(stack, case, encoding, seed=seed, name=f"seed_{seed}")
+    source = Source(stack, case, encoding, seed=seed, name=f"seed_{seed}", alter_key=turn % 2 == 1)
     source.create(rows=30)
     source.connect()
     if repeats:

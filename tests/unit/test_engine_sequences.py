@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from engine_hand import Hand, tp
 
 from stream.core.catalog import Plan
@@ -645,3 +646,23 @@ def test_where_segments_cannot_be_looked_at_the_bad_member_is_found_all_the_same
             hand.answer(call, 400 if "c2" in call.members else 201)
     assert [bury.reason for bury in hand.buried] == ["invalid"]
     assert {hand.stored(n).told for n in (0, 1, 3)} == {"present"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_look_that_failed_for_a_moment_says_nothing_of_the_members(*, known: bool) -> None:
+    hand = Hand().start()
+    hand.feed(*(hand.put(n, "rules", f"c{n}") for n in range(20)))
+    hand.done(400)
+    if known:
+        hand.found("dynamic", "dynamic")
+        hand.settle(5.0)
+    hand.found("server_error", "failed")
+    for _ in range(3):
+        for call in hand.settle(LOOK_WAIT_S):
+            hand.answer(call, 400)
+    assert hand.buried == []
+    assert len(hand.sent) <= (1 if known else 4)
+    hand.found("dynamic", "dynamic")
+    hand.settle(60.0)
+    hand.settle()
+    assert hand.engine.pending()["segment_dynamic"] == 20

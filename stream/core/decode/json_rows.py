@@ -226,7 +226,7 @@ class JsonRows:
                         self._prefix = prefix
                         return self.one(value, key)
             payload, converts = self._unschemed(_parse(value), of_schema)
-            if converts is not NO_CONVERSIONS:
+            if converts is not NO_CONVERSIONS and value.startswith(_SCHEMA_FIRST):
                 learned = self._learned(value, converts)
                 if learned is not None:
                     self._prefix = learned
@@ -247,6 +247,10 @@ class JsonRows:
             schema = value["schema"]
             if schema is None or (schema.__class__ is dict and "type" in schema):
                 return value["payload"], of_schema(schema)
+        if value.__class__ is dict and "specversion" in value and "data" in value:
+            # of a CloudEvent the data alone has a schema
+            data, converts = self._unschemed(value["data"], of_schema)
+            return {**value, "data": data}, converts
         return value, NO_CONVERSIONS
 
     def _learned(self, value: bytes, converts: dict[str, Convert]) -> _Prefix | None:

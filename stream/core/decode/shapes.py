@@ -99,7 +99,16 @@ class Shapes:
         return None
 
     def _enveloped(self, value: dict[str, Any], key: dict[str, Any] | None, converts: Mapping[str, Convert]) -> Decoded:
-        if "specversion" in value and "iodebeziumop" in value:
+        if "specversion" in value and "op" not in value:
+            if "iodebeziumop" not in value:
+                return Unreadable("unknown_shape", "a CloudEvent without Debezium's own attributes (iodebeziumop …)")
+            if value["iodebeziumop"] == "m":
+                return Skip("message")
+            if value.get("data").__class__ is not dict:
+                return Unreadable(
+                    "unknown_shape",
+                    "a CloudEvent whose data is no JSON object: set value.converter.data.serializer.type=json",
+                )
             value = _of_cloud_event(value)
         op = value.get("op", MISSING)
         if op is MISSING:
@@ -203,10 +212,7 @@ def _bounded(value: Any, items_max: int, depth_max: int) -> None:
 
 def _of_cloud_event(event: dict[str, Any]) -> dict[str, Any]:
     """The envelope that Debezium's CloudEventsConverter took apart: op and source are attributes, all of them text."""
-    data = event.get("data")
-    if data.__class__ is dict and data.keys() == {"schema", "payload"}:
-        data = data["payload"]
-    rows = data if data.__class__ is dict else {}
+    rows = event["data"]
     ts_ms = str(event.get("iodebeziumtsms"))
     return {
         "op": event["iodebeziumop"],

@@ -5,7 +5,7 @@ import pytest
 from captured import COLUMNS, EVENTS, column, decoder, framed, meaning, one, plain, raw, slice_of
 
 from stream.core.decode import row_key
-from stream.core.model import Change, Skip, Tombstone, Truncate
+from stream.core.model import Change, Skip, Tombstone, Truncate, Unreadable
 
 NUMBERED = list(enumerate(EVENTS))
 IDS = [f"{i}-{e['topic']}" for i, e in NUMBERED]
@@ -61,9 +61,22 @@ CLOUD = [event for event in EVENTS if event["cloudevent"] is not None]
 def test_a_cloud_event_means_the_same(event: dict[str, Any], *, schema: bool) -> None:
     cloud = json.loads(event["cloudevent"])
     if schema:
-        cloud["data"] = {"schema": {"type": "struct"}, "payload": cloud["data"]}
-    got = one(decoder(event["topic"]), raw(event["key"]), json.dumps(cloud).encode())
-    assert plain(got) == meaning(event, exact=False)
+        cloud["data"] = {"schema": json.loads(event["value_s"])["schema"], "payload": cloud["data"]}
+    made = decoder(event["topic"])
+    for _ in range(2):
+        got = one(made, raw(event["key"]), json.dumps(cloud).encode())
+        assert plain(got) == meaning(event, exact=schema)
+
+
+def test_a_cloud_event_that_cannot_be_read_is_named_so() -> None:
+    cloud = json.loads(CLOUD[0]["cloudevent"])
+    without = {name: value for name, value in cloud.items() if not name.startswith("iodebezium")}
+    for odd in (without, {**cloud, "data": None}, {**cloud, "iodebeziumop": "d", "data": "AAAA"}):
+        got = one(decoder(CLOUD[0]["topic"]), raw(CLOUD[0]["key"]), json.dumps(odd).encode())
+        assert isinstance(got, Unreadable)
+        assert "CloudEvent" in got.detail
+    message = {**cloud, "iodebeziumop": "m", "data": {"message": {}}}
+    assert isinstance(one(decoder("t", columns=("id",)), None, json.dumps(message).encode()), Skip)
 
 
 def test_what_the_cloud_events_converter_wrote_was_captured_too() -> None:
