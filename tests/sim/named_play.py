@@ -12,7 +12,7 @@ from stream.core.effects import Commit
 from stream.core.mapping import RowMapping, TableRule
 from stream.core.model import Membership, TopicPartition
 from stream.core.owners import TableSpec
-from stream.core.rowstate import row_key_hash
+from stream.core.rowstate import META_KEY, decode_row, row_key_hash
 from tests.sim import truth
 from tests.sim.broker import Log
 from tests.sim.customers import Customers, LookWeather
@@ -160,9 +160,18 @@ class NamedPlay(Play):
         if not code.endswith("-new") or code in self.accepted:
             return ""
         old = (code.removesuffix("-new"), member)
-        if old in self.shop.holds():
+        if old in self.shop.holds() and self._stored(old):
             return f"{member} moves to {code}, which nobody accepted"
         return ""
+
+    def _stored(self, membership: tuple[str, str]) -> bool:
+        """Whether a stored row says it: a code that none says is not in use, and its last members may be on their way out."""
+        return any(
+            ((state := decode_row(data)).segment, state.member) == membership
+            for rows in self.broker.state.values()
+            for key, data in rows.items()
+            if key != META_KEY
+        )
 
     def _applied(self, offsets: dict[TopicPartition, tuple[int, str]], commit: Commit) -> None:
         self.watch.applied(offsets, commit)

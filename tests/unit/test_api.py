@@ -410,7 +410,7 @@ def test_a_read_waits_for_trouble_that_passes(world: World) -> None:
     client = world.client(
         routes([answer(503), answer(200, {"segment": {"code": "vip", "name": "VIP", "memberCount": 3}})])
     )
-    assert client.get_segment("vip") == ("vip", "VIP", "", "", 3)
+    assert client.get_segment("vip") == ("vip", "VIP", "", "", 3, "")
     assert world.client(routes(answer(404))).get_segment("vip") is None
 
 
@@ -481,7 +481,7 @@ def test_segments_by_cursor(world: World) -> None:
 
 def test_a_segment_in_a_list_is_read_leniently(world: World) -> None:
     odd = {"segments": [{"code": "a", "memberCount": True, "name": 7, "more": []}, {"code": "b", "memberCount": "3"}]}
-    assert list(world.client(paged([odd])).segments()) == [("a", "", "", "", None), ("b", "", "", "", None)]
+    assert list(world.client(paged([odd])).segments()) == [("a", "", "", "", None, ""), ("b", "", "", "", None, "")]
 
 
 @pytest.mark.parametrize("pages", [[{"meta": {}}], [{"segments": [{"name": "x"}]}], [{"segments": ["x"]}]])
