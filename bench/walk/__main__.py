@@ -1,7 +1,8 @@
 """python -m bench.walk [--records 1000000] [--formats json,avro] [--slots 32]
 
-On a real broker, in one run: the ceiling of consume(10000), decoding alone, the whole walk of `segstream run` against a sink in
-another process with 20 ms latency, and freshness at a steady 2,000 events/s. Figures are of this machine in this run.
+On a real broker, in one run: the ceiling of consume(10000), decoding alone, each step of the core alone, the whole walk of
+`segstream run` against a sink in another process with 20 ms latency, and freshness at a steady 2,000 events/s. Figures are of this
+machine in this run.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from stack.broker import Broker  # noqa: E402 - behind the path that it needs
 from stack.kit import kit  # noqa: E402 - behind the path that it needs
 
 from bench.walk.events import SCHEMAS, Table, avro_records, inserted, json_records  # noqa: E402 - behind the path that it needs
+from bench.walk.steps import steps  # noqa: E402 - behind the path that it needs
 from stream.core.decode import DecodeSpec, TopicDecoder  # noqa: E402 - behind the path that it needs
 from stream.core.model import SchemaId, Slice, TopicPartition  # noqa: E402 - behind the path that it needs
 
@@ -142,8 +144,9 @@ def ceiling(address: str, topic: str, count: int) -> tuple[float, list[Any]]:
     return count / spent, kept
 
 
-def decoding(topic: str, messages: list[Any]) -> float:
-    """Microseconds a record."""
+def decoding(topic: str, messages: list[Any]) -> tuple[float, list[Any]]:
+    """Microseconds a record, and what the records mean."""
+    decoded: list[Any] = []
     decoder = TopicDecoder(DecodeSpec(topic, ("segment", "customer_id")))
     for number, text in SCHEMAS.items():
         decoder.learn(SchemaId("id", number), text)
@@ -165,7 +168,8 @@ def decoding(topic: str, messages: list[Any]) -> float:
         spent += time.perf_counter() - started
         assert found.needs is None, found.needs
         assert len(found.items) == len(run)
-    return spent / len(messages) * 1e6
+        decoded += found.items
+    return spent / len(messages) * 1e6, decoded
 
 
 def settings(address: str, topic: str, sink: str, registry: str, slots: int, group: str) -> dict[str, Any]:
@@ -204,8 +208,9 @@ def walk(address: str, broker: Broker, kind: str, count: int, slots: int, regist
             make = json_records if kind == "json" else avro_records
             total = produce(address, topic, make(table, count))
             raw, messages = ceiling(address, topic, total)
-            decode_us = decoding(topic, messages)
-            del messages
+            decode_us, decoded = decoding(topic, messages)
+            alone = steps(topic, decoded)
+            del messages, decoded
             truth = {k: len(v) for k, v in table.truth().items()}
             begun = time.time()
             run.start()
@@ -228,6 +233,7 @@ def walk(address: str, broker: Broker, kind: str, count: int, slots: int, regist
             }
             return {
                 "format": kind, "records": total, "equal": equal, "consume_per_s": round(raw), "decode_us": round(decode_us, 2),
+                "steps_us": alone,
                 "walk_per_s": round(total / spent), "seconds": round(spent, 1), "start_s": round(started - begun, 1),
                 "ratio_to_consume": round(total / spent / raw, 2), "requests": stats["requests"],
                 "rows_per_request": round(stats["rows"] / stats["requests"]),
