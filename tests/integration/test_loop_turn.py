@@ -81,12 +81,12 @@ def test_only_what_is_still_ours_is_committed_after_the_states(trial: Trial, mon
 def test_the_seconds_of_a_pause_and_the_end_of_the_token_are_told(trial: Trial) -> None:
     loop, _ = owning(trial)
     now_s = 1000.0
-    loop.report.write(loop.engine, 0, now_s, 0.0)
+    loop.report.write(loop.engine, (), 0, now_s, 0.0)
     loop.engine.delivery.blocked_until_s = now_s + 1.5
     loop.engine.delivery.blocked_reason = "throttled"
     for _ in range(4):
         now_s += 1.0
-        loop.report.write(loop.engine, 0, now_s, 0.0)
+        loop.report.write(loop.engine, (), 0, now_s, 0.0)
     value = loop.metrics.registry.get_sample_value
     assert value("segstream_api_throttled_seconds_total") == pytest.approx(1.5)
     loop.report._next_s = 0.0
