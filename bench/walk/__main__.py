@@ -209,7 +209,8 @@ def walk(address: str, broker: Broker, kind: str, count: int, slots: int, regist
             total = produce(address, topic, make(table, count))
             raw, messages = ceiling(address, topic, total)
             decode_us, decoded = decoding(topic, messages)
-            alone = steps(topic, decoded)
+            # of one partition: positions of several, mixed, would go back at each change
+            alone = steps(topic, [item for m, item in zip(messages, decoded, strict=True) if m.partition() == 0])
             del messages, decoded
             truth = {k: len(v) for k, v in table.truth().items()}
             begun = time.time()

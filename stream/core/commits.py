@@ -37,7 +37,7 @@ class Commits:
         self.window_records = 0
         self.window_bytes = 0
         self.stuck: Final[dict[str, dict[RowRef, int]]] = {}
-        """Rows that were stored undone, to the source's time (ms) of their event; oldest first, by topic."""
+        """Rows that are stored undone, by topic, to the source's time (ms) of their event, Kafka's where that is not known."""
         self.ahead: Final[dict[RowRef, int]] = {}
         """Rows that found whom they mean, which is not durable: to the commit that carries it, 0 for none yet."""
 
@@ -61,6 +61,10 @@ class Commits:
         """Nothing about this row is open any more: it goes into the next transaction as it is."""
         self._rest.append(row)
 
+    def undone(self, row: Row) -> None:
+        """It is stored, holds no offset, and something of it is owed: it counts as that old until it comes to rest."""
+        self.stuck.setdefault(row.part.tp.topic, {}).setdefault((row.part, row.key), abs(row.ts_ms) or row.at_ms)
+
     def first(self, row: Row) -> None:
         """Whom the row means was found by what may change: it becomes durable before anybody is told."""
         self.ahead[row.part, row.key] = 0
@@ -81,7 +85,7 @@ class Commits:
 
     def relieve(self, parts: Iterable[Part], now_s: float) -> None:
         """What stays stuck for longer than window_age_s is stored as it is, with its unknowns: it is issued again after a crash."""
-        if now_s - self._relieved_s < min(1.0, self._limits.window_age_s):
+        if now_s - self._relieved_s < min(1.0, self._limits.window_age_s) or self.flying is not None:
             return
         self._relieved_s = now_s
         for part in parts:
@@ -154,7 +158,7 @@ class Commits:
         for row in self._forced:
             if row.first >= 0 and row.part.table.alive:
                 self._tally["rows_stored_stuck", row.part.tp.topic] += 1
-                self.stuck.setdefault(row.part.tp.topic, {}).setdefault((row.part, row.key), abs(row.ts_ms))
+                self.undone(row)
                 self._store(row)
         self._forced.clear()
         self._number += 1

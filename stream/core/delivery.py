@@ -362,7 +362,7 @@ class Delivery:
             self._missing.pop(segment, None)
             for membership, table in segment.parked.items():
                 if table.alive:
-                    table.later[membership] = None
+                    table.put_later(membership, now_s)
             segment.parked.clear()
         retry, refused = verdict.retry_members, verdict.refused_members
         troubled = bool(retry or refused)

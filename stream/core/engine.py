@@ -158,6 +158,7 @@ class Engine:
                 rest=self.commits.rest,
                 hold=self.commits.hold,
                 claimed=self.resolving.restored,
+                undone=self.commits.undone,
             )
             if self._index is not None:
                 table.index = self._index(table)
@@ -439,11 +440,9 @@ class Engine:
 
     def undone(self, now_s: float, wall_s: float) -> dict[str, float]:
         """Of each topic with something that is owed and holds no offset any more, since when (seconds since the epoch)."""
-        found = {topic: next(iter(rows.values())) / 1000 for topic, rows in self.commits.stuck.items() if rows}
+        found = {topic: min(rows.values()) / 1000 for topic, rows in self.commits.stuck.items() if rows}
         for table in self.tables():
-            if not table.later:
-                table.later_since_s = None
-            elif table.later_since_s is not None:
+            if table.later and table.later_since_s is not None:
                 since_s = wall_s - (now_s - table.later_since_s)
                 for tp in table.parts:
                     found[tp.topic] = min(since_s, found.get(tp.topic, since_s))

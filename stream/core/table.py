@@ -42,7 +42,8 @@ class RowTable:
     """All rows whose memberships have one owner: one partition of a keyed topic, or every partition of the others together.
 
     `enqueue(standing)` is called when something became owed; `rest(row)` when nothing about a row is open any more; `hold(row)`
-    when it begins to hold an offset; `claimed(row)` for each stored row that has a claim, while rows are counted.
+    when it begins to hold an offset; `claimed(row)` for each stored row that has a claim, while rows are counted, and
+    `undone(row)` for each that is owed something and does not say why it waits.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class RowTable:
         rest: Callable[[Row], None],
         hold: Callable[[Row], None],
         claimed: Callable[[Row], None] = lambda _: None,
+        undone: Callable[[Row], None] = lambda _: None,
     ) -> None:
         self.sole: Final = sole
         self.parts: dict[TopicPartition, Part] = {}
@@ -76,6 +78,7 @@ class RowTable:
         self._rest = rest
         self._hold = hold
         self._claimed = claimed
+        self._undone = undone
 
     # ---- folding -------------------------------------------------------------------------------------------------
 
@@ -318,6 +321,8 @@ class RowTable:
                         ended[membership] = None
                     elif not (row.pending or "").startswith("refused"):
                         owed[membership] = None
+                        if row.pending is None:
+                            self._undone(row)
                 if row.claim is not None or row.formers:
                     self._claimed(row)
                 if row.empty:
@@ -354,10 +359,14 @@ class RowTable:
 
     def put_off(self, standing: Standing, now_s: float) -> None:
         """It leaves memory as it is, and is issued again when there is room, or after a crash."""
+        self.put_later(standing.membership, now_s)
+        self.set_aside(standing, None)
+
+    def put_later(self, membership: Membership, now_s: float) -> None:
+        """It is issued again when there is room."""
         if not self.later or self.later_since_s is None:
             self.later_since_s = now_s
-        self.later[standing.membership] = None
-        self.set_aside(standing, None)
+        self.later[membership] = None
 
     def resume(self, most: int, room: Callable[[str], int]) -> None:
         """The table is open: issue up to so many of those that were put off, of a segment no more than there is room for it."""
