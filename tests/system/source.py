@@ -65,7 +65,11 @@ class Source(Writers):
         """Make the topic, and the table with rows that the connector's snapshot will read."""
         self._stack.create_topic(self.topic, self.partitions)
         self._stack.sql(self._named(self.case.ddl))
-        chance = random.Random(f"{self.seed}-first")
+        self.fill(rows, "first")
+
+    def fill(self, rows: int, name: str) -> None:
+        """Insert up to so many rows: some meet one that is there."""
+        chance = random.Random(f"{self.seed}-{name}")
         with self._stack.postgres.connect() as connection, connection.cursor() as cursor:
             for _ in range(rows):
                 self._insert(cursor, chance)
