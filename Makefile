@@ -36,7 +36,8 @@ sim: .venv ## the engine against the seeded simulator (SIM_SEEDS=4000)
 	$(PY) -m pytest -n 2 tests/sim --deselect tests/sim/test_simulator.py::test_no_law_is_broken --deselect tests/sim/test_named.py::test_no_law_is_broken
 
 system: .venv stack ## the program against an embedded broker, and a real Kafka, Debezium and PostgreSQL
-	$(PY) -m pytest tests/integration tests/system $(addprefix --ignore=,$(CHAOS))
+	$(PY) -m pytest -n 3 tests/integration
+	$(PY) -m pytest tests/system $(addprefix --ignore=,$(CHAOS))
 
 chaos: .venv stack ## the same while processes are killed
 	$(PY) -m pytest $(CHAOS)
